@@ -1,0 +1,6 @@
+"""Plumbing for *Ten papers you can run*: what repeats in the chapters and teaches nothing.
+
+Importing the package is cheap. Each module imports its heavy libraries where it uses them.
+"""
+
+__version__ = "0.1.0"

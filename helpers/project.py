@@ -77,7 +77,8 @@ class Project:
                 if (candidate / _MARKER).is_file():
                     return cls(candidate)
         raise MissingError(
-            f"No {_MARKER} in {starts[0].name!r} or above it: run this inside a checkout of the book."
+            f"No {_MARKER} in {starts[0].name!r} or above it: "
+            "run this inside a checkout of the book."
         )
 
     @property

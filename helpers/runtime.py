@@ -22,6 +22,7 @@ REPRODUCIBLE_ENVIRONMENT: dict[str, str] = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "TQDM_DISABLE": "1",  # a progress bar in a saved output is noise
 }
 
 

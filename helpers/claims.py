@@ -9,13 +9,13 @@ a positive control, which should meet it, misses it as well.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .project import UsageError, suggest
+from .tables import Table
 from .trials import Summary, summarise
 
 MIME = "application/vnd.tenpapers.claims+json"
@@ -232,7 +232,7 @@ class Ledger:
 
     def statement(self) -> Table:
         """The claims and their rules, as a table to show before the run."""
-        return Table([_statement_row(entry.claim) for entry in self._entries.values()])
+        return Table([_statement_row(e.claim) for e in self._entries.values()], name="claims")
 
     def _entry(self, id: str) -> _Entry:
         if id not in self._entries:
@@ -245,7 +245,7 @@ class Ledger:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         data = self.as_data()
-        table = Table([_result_row(claim) for claim in data])
+        table = Table([_result_row(claim) for claim in data], name="claims")
         return {MIME: data, "text/html": table.html(), "text/plain": table.plain()}
 
 
@@ -311,35 +311,6 @@ def _as_data(entry: _Entry) -> dict[str, Any]:
 def _round(value: float) -> float | None:
     """Round to four significant digits; JSON has no infinity, so such a value becomes None."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows with the same keys, shown as an HTML table or as plain text."""
-
-    rows: list[dict[str, str]]
-
-    def html(self) -> str:
-        columns = list(self.rows[0]) if self.rows else []
-        head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in columns)
-        body = "\n".join(
-            "<tr>" + "".join(f"<td>{html.escape(row[c])}</td>" for c in columns) + "</tr>"
-            for row in self.rows
-        )
-        return (
-            '<table class="claims">\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        )
-
-    def plain(self) -> str:
-        lines = []
-        for row in self.rows:
-            (_, first), *rest = row.items()
-            lines.append(first + "\n" + "\n".join(f"    {name}: {text}" for name, text in rest))
-        return "\n".join(lines)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": self.html(), "text/plain": self.plain()}
 
 
 def _statement_row(claim: Claim) -> dict[str, str]:

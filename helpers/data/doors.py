@@ -1,0 +1,163 @@
+"""The four functions a chapter calls: a set's name or the reader's own path in, a record out.
+
+A known name wins over a file of the same name here: write ``./mnist`` for the file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from helpers.data import embedded, loaders, own, registry
+from helpers.data.records import Classification, Sentences, Series, Text
+from helpers.data.splits import Standardise
+from helpers.project import UsageError, suggest
+
+Source = str | os.PathLike[str]
+
+
+def names(kind: registry.Kind) -> list[str]:
+    """Return the names that the function ``kind`` knows: embedded sets, then registered ones."""
+    inside = {"images": embedded.IMAGES, "text": embedded.TEXTS, "series": embedded.SERIES}
+    rows = [row.name for row in registry.DATASETS.values() if row.kind == kind]
+    return [*inside.get(kind, ()), *rows]
+
+
+def images(
+    name_or_path: Source, *, standardise: Standardise = "channel", seed: int = 0
+) -> Classification:
+    """Load labelled images.
+
+    Names: ``digits`` (inside scikit-learn), ``mnist``, ``fashion-mnist``, ``cifar10``.
+
+    Own data, one of:
+
+    - a ``.npz`` file with ``x`` (N, H, W) or (N, H, W, C), C up to 4, uint8 or any finite numbers,
+      and ``y`` (N,), integers or strings;
+    - a folder with one sub-folder per class, named as the class, of PNG or JPEG files of one size.
+      One colour image makes all of them RGB; transparency is dropped.
+
+    At least 2 classes and 5 images of each.
+
+    Splits: sets with an official test part keep it, and a stratified tenth of the training part
+    validates; digits and own data are cut 60/20/20, stratified.
+
+    Parameters
+    ----------
+    name_or_path : a name, or a path
+    standardise : with the training part's statistics: "channel" (one mean and sd per colour
+        channel, over images and pixels), "feature" (per pixel and channel; one that is constant in
+        the training part becomes 0 everywhere) or "none". Bytes are divided by 255 first, digits
+        by 16.
+    seed : of the random split
+
+    Raises
+    ------
+    UsageError : an unknown name or choice, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    if standardise not in ("channel", "feature", "none"):
+        raise UsageError(f"standardise is channel, feature or none, not {standardise!r}.")
+    source = _resolve(name_or_path, "images")
+    if isinstance(source, Path):
+        return own.images(source, standardise, seed)
+    if source == "digits":
+        return embedded.digits(standardise, seed)
+    return loaders.images(source, standardise, seed)
+
+
+def text(name_or_path: Source, *, characters: int | None = None) -> Text:
+    """Load a running text, cut 80/10/10 in reading order.
+
+    Names: ``python-docs`` (inside Python, differs between its versions), ``tiny-shakespeare``.
+    Own data: a UTF-8 text file of at least 100 characters.
+
+    Parameters
+    ----------
+    name_or_path : a name, or a path
+    characters : use only so many from the start, before the cut (default: all)
+
+    Raises
+    ------
+    UsageError : an unknown name, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    if characters is not None and characters < own.MIN_CHARACTERS:
+        raise UsageError(f"characters is at least {own.MIN_CHARACTERS}, not {characters}.")
+    source = _resolve(name_or_path, "text")
+    if isinstance(source, Path):
+        return own.text(source, characters)
+    if source == "python-docs":
+        return embedded.python_docs(characters)
+    return loaders.text(source, characters)
+
+
+def series(name_or_path: Source) -> Series:
+    """Load a time series, cut in time and standardised per column by its training part.
+
+    Names: ``co2``, ``elec_equip``, ``elnino``, ``macrodata``, ``sunspots`` (inside statsmodels),
+    ``exchange-rate``, ``ett-h1``.
+
+    Own data: a UTF-8 CSV file, commas between cells, a first line of column names, at least 20 rows
+    of finite numbers, oldest first. The first column may hold ISO dates, which must increase; they
+    are checked and left out.
+
+    Splits: 70/10/20; ``ett-h1`` takes 12, 4 and 4 months of 30 days, as its authors do, and leaves
+    the rest out.
+
+    Raises
+    ------
+    UsageError : an unknown name, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    source = _resolve(name_or_path, "series")
+    if isinstance(source, Path):
+        return own.series(source)
+    if source in embedded.SERIES:
+        return embedded.statsmodels_series(source)
+    return loaders.series(source)
+
+
+def sentences(name_or_path: Source, *, seed: int = 0) -> Sentences:
+    """Load labelled sentences.
+
+    Names: ``mr``, ``sst-2``, ``subj``, ``chnsenticorp``, ``waimai``.
+
+    Own data: a UTF-8 ``.csv`` (commas, quotes around text that holds one) or ``.tsv`` file (tabs,
+    no quotes), whose first line names at least the columns ``label`` and ``text``, in any order.
+    At least 2 labels and 5 rows of each.
+
+    Splits: ``sst-2`` has an official one; the others are cut 80/10/10, stratified. A sentence that
+    occurs twice may fall in two parts.
+
+    Parameters
+    ----------
+    name_or_path : a name, or a path
+    seed : of the random split
+
+    Raises
+    ------
+    UsageError : an unknown name, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    source = _resolve(name_or_path, "sentences")
+    if isinstance(source, Path):
+        return own.sentences(source, seed)
+    return loaders.sentences(source, seed)
+
+
+def _resolve(name_or_path: Source, kind: registry.Kind) -> str | Path:
+    """Return a known name as it is, and anything else as the path of what exists there."""
+    known = names(kind)
+    given = os.fspath(name_or_path)
+    if isinstance(name_or_path, str) and given in known:
+        return given
+    if given and (path := Path(given).expanduser()).exists():
+        return path
+    for other in ("images", "text", "series", "sentences"):
+        if given in names(other):
+            raise UsageError(f"{given!r} is not for {kind}: load it with helpers.data.{other}.")
+    raise UsageError(
+        f"No {kind} set, file or folder {given!r}.{suggest(given, known)} The sets are: "
+        f"{', '.join(known)}; or give the path of your own data."
+    )

@@ -1,0 +1,138 @@
+"""From the files of a registered set to a record, with the set's official or fixed split."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data import own, splits
+from helpers.data.records import Classification, Sentences, Series, Text
+from helpers.data.registry import fetch
+
+VALIDATION_SHARE = 0.1  # of the official training part
+_SENTIMENT = ("negative", "positive")
+_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+_ETT_MONTH = 30 * 24  # rows, as Informer counts
+
+
+def images(name: str, how: splits.Standardise, seed: int) -> Classification:
+    """Load a set of images: its official test part; a stratified tenth of training validates."""
+    files = fetch(name)
+    if name == "cifar10":
+        train, test, classes = read_cifar10(next(iter(files.values())))
+    else:
+        train, test = (
+            (
+                read_idx(files[f"{part}-images-idx3-ubyte.gz"])[:, None],
+                read_idx(files[f"{part}-labels-idx1-ubyte.gz"]),
+            )
+            for part in ("train", "t10k")
+        )
+        classes = tuple(_FASHION.split(",")) if name == "fashion-mnist" else tuple("0123456789")
+    rows, held = splits.stratified(train[1].astype(np.int64), (VALIDATION_SHARE,), seed)
+    pixels = [train[0][rows], train[0][held], test[0]]
+    labels = [train[1][rows], train[1][held], test[1]]
+    return splits.classification(name, pixels, labels, classes, how)
+
+
+def text(name: str, characters: int | None) -> Text:
+    """Load a text, split 80/10/10 in reading order."""
+    (path,) = fetch(name).values()
+    return splits.split_text(name, path.read_text(encoding="utf-8"), characters)
+
+
+def series(name: str) -> Series:
+    """Load a series: ETTh1 in 12, 4 and 4 months of 30 days, others 70/10/20 in time."""
+    (path,) = fetch(name).values()
+    if name == "ett-h1":
+        columns, values = own.read_series(path)
+        lengths = (12 * _ETT_MONTH, 4 * _ETT_MONTH, 4 * _ETT_MONTH)
+        return splits.split_series(name, values, columns, lengths)
+    values = np.loadtxt(path, delimiter=",")
+    return splits.split_series(name, values, [f"rate{i + 1}" for i in range(values.shape[1])])
+
+
+def sentences(name: str, seed: int) -> Sentences:
+    """Load labelled sentences: the official split of SST-2, else 80/10/10 stratified."""
+    files = fetch(name)
+    if name == "sst-2":
+        parts = (_stsa(files[f"stsa.binary.{part}"]) for part in ("train", "dev", "test"))
+        return Sentences(name, *parts, classes=_SENTIMENT)
+    if name in ("chnsenticorp", "waimai"):
+        (path,) = files.values()
+        rows = own.read_sentences(path, "review", skip_empty=True)
+        labelled = [(review, int(label)) for label, review in rows]
+        return splits.split_sentences(name, labelled, _SENTIMENT, seed)
+    labelled = [
+        (line, label)
+        for label, path in enumerate(files.values())
+        # Single bytes beyond ASCII are accented letters and dashes of Windows-1252.
+        for line in map(str.strip, path.read_bytes().decode("cp1252").split("\n"))
+        if line
+    ]
+    classes = ("objective", "subjective") if name == "subj" else _SENTIMENT
+    return splits.split_sentences(name, labelled, classes, seed)
+
+
+def _stsa(path: Path) -> tuple[tuple[str, int], ...]:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return tuple((line[2:].strip(), int(line[0])) for line in lines if line.strip())
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read a gzipped IDX file of bytes: images (N, H, W) or labels (N,)."""
+    data = gzip.decompress(path.read_bytes())
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">u4", dimensions, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def read_cifar10(archive: Path) -> tuple[Labelled, Labelled, tuple[str, ...]]:
+    """Read the official archive: (images (N, 3, 32, 32), labels) of training and test; classes.
+
+    Raises
+    ------
+    pickle.UnpicklingError : if a pickle in it asks for more than arrays, bytes, lists and numbers
+    """
+    with tarfile.open(archive) as tar:
+
+        def load(member: str) -> dict[bytes, Any]:
+            file = tar.extractfile(f"cifar-10-batches-py/{member}")
+            assert file is not None  # a member that is there and is a plain file
+            return _ArraysOnly(file, encoding="bytes").load()
+
+        batches = [load(f"data_batch_{i}") for i in range(1, 6)] + [load("test_batch")]
+        names = load("batches.meta")[b"label_names"]
+    pixels = [batch[b"data"].reshape(-1, 3, 32, 32) for batch in batches]
+    labels = [np.array(batch[b"labels"], dtype=np.int64) for batch in batches]
+    train = np.concatenate(pixels[:5]), np.concatenate(labels[:5])
+    return train, (pixels[5], labels[5]), tuple(name.decode() for name in names)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """A pickle may call any function by name; this reader knows the three that make an array."""
+
+    def __init__(self, file: Any, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        rebuild = np.ndarray((0,)).__reduce__()[0]  # numpy's own function, wherever it lives
+        known: dict[tuple[str, str], Any] = {
+            ("numpy.core.multiarray", "_reconstruct"): rebuild,
+            ("numpy._core.multiarray", "_reconstruct"): rebuild,
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of arrays")
+        return known[module, name]

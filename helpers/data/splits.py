@@ -1,0 +1,176 @@
+"""How every set is cut in training, validation and test parts, and how it is standardised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data.records import (
+    UNKNOWN,
+    Classification,
+    Floats,
+    Integers,
+    Labelled,
+    Sentences,
+    Series,
+    Text,
+)
+
+Standardise = Literal["channel", "feature", "none"]
+Sliceable = TypeVar("Sliceable", str, NDArray[Any])
+
+
+def stratified(
+    labels: Integers, shares: Sequence[float] = (0.2, 0.2), seed: int = 0
+) -> list[Integers]:
+    """Cut rows at random, class by class: the rest first, then one part per share.
+
+    Each part gets ``round(share · n)`` of a class's n rows, at least one. Each part is sorted, so
+    rows keep their order. The same labels and seed always give the same parts.
+
+    Parameters
+    ----------
+    labels : int64 (N,); a class needs at least ``len(shares) + 1`` rows
+    shares : fractions of the parts after the first
+    seed : of numpy's ``RandomState``, whose stream numpy promises never to change
+
+    Returns
+    -------
+    row numbers of the parts, disjoint, together all N rows
+    """
+    random = np.random.RandomState(seed)
+    parts: list[list[Integers]] = [[] for _ in range(len(shares) + 1)]
+    for label in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        start = 0
+        for part, share in zip(parts[1:], shares, strict=True):
+            stop = start + max(1, round(share * len(rows)))
+            part.append(rows[start:stop])
+            start = stop
+        parts[0].append(rows[start:])
+    return [np.sort(np.concatenate(part)).astype(np.int64) for part in parts]
+
+
+def consecutive(
+    data: Sliceable, shares: tuple[float, float]
+) -> tuple[Sliceable, Sliceable, Sliceable]:
+    """Cut in reading order or time: training first, validation, then test at the end.
+
+    ``shares`` are the fractions of validation and test; training gets the rest.
+    """
+    n = len(data)
+    test = n - round(shares[1] * n)
+    train = test - round(shares[0] * n)
+    return data[:train], data[train:test], data[test:]
+
+
+def standardise(
+    parts: Sequence[Floats], groups: int
+) -> tuple[list[Floats], NDArray[np.float64], NDArray[np.float64]]:
+    """Subtract the mean and divide by the standard deviation of the first part.
+
+    Parameters
+    ----------
+    parts : float32 (N_i, D); the first is the training part
+    groups : D is cut in this many equal runs that share one mean and one sd: the number of
+        channels, or D for one mean and sd per feature
+
+    Returns
+    -------
+    the parts; mean and sd, float64 (groups,). A group that is constant in the training part
+    becomes 0 in every part, and its sd is reported as 0.
+    """
+    train = parts[0].reshape(len(parts[0]), groups, -1)
+    low, high = train.min(axis=(0, 2)), train.max(axis=(0, 2))
+    constant = low == high
+    mean = np.where(constant, low, train.mean(axis=(0, 2), dtype=np.float64))
+    sd = np.array([_sd(train[:, g], mean[g]) for g in range(groups)])
+    sd[constant] = 0.0
+    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
+    done = []
+    for part in parts:
+        x = part.reshape(len(part), groups, -1) - mean[:, None].astype(np.float32)
+        x *= scale[:, None].astype(np.float32)
+        done.append(x.reshape(part.shape))
+    return done, mean, sd
+
+
+def _sd(x: Floats, mean: float) -> float:
+    return float(np.sqrt(np.square(x - np.float32(mean)).mean(dtype=np.float64)))
+
+
+def classification(
+    name: str,
+    pixels: Sequence[NDArray[Any]],
+    labels: Sequence[Integers],
+    classes: tuple[str, ...],
+    how: Standardise,
+) -> Classification:
+    """Flatten, scale and standardise three parts of images (N, C, H, W), uint8 or float.
+
+    uint8 is divided by 255 first. ``how``: "channel" uses one mean and sd per channel over all
+    training images and pixels; "feature" one per pixel and channel; "none" leaves the values.
+    """
+    shape = pixels[0].shape[1:]
+    flat = [p.reshape(len(p), -1).astype(np.float32) for p in pixels]
+    if pixels[0].dtype == np.uint8:
+        flat = [x / np.float32(255) for x in flat]
+    if how != "none":
+        flat, _, _ = standardise(flat, shape[0] if how == "channel" else flat[0].shape[1])
+    y = [part.astype(np.int64) for part in labels]
+    return Classification(
+        name, flat[0], y[0], flat[1], y[1], flat[2], y[2], classes, tuple(int(n) for n in shape)
+    )
+
+
+def split_images(
+    name: str,
+    pixels: NDArray[Any],
+    labels: Integers,
+    classes: tuple[str, ...],
+    how: Standardise,
+    seed: int,
+) -> Classification:
+    """Cut images without an official split 60/20/20, stratified, and standardise them."""
+    rows = stratified(labels, seed=seed)
+    return classification(name, [pixels[r] for r in rows], [labels[r] for r in rows], classes, how)
+
+
+def split_text(name: str, whole: str, characters: int | None = None) -> Text:
+    """Cut the first ``characters`` (default: all) in reading order, 80/10/10."""
+    train, validation, test = consecutive(whole[:characters], (0.1, 0.1))
+    return Text(name, train, validation, test, (UNKNOWN, *sorted(set(train) - {UNKNOWN})))
+
+
+def split_series(
+    name: str,
+    values: NDArray[np.float64],
+    columns: Sequence[str],
+    lengths: tuple[int, int, int] | None = None,
+) -> Series:
+    """Cut (T, C) in time, 70/10/20 or by row counts, and standardise each column."""
+    if lengths:
+        ends = np.cumsum(lengths)
+        parts = np.split(values[: ends[-1]], ends[:-1])
+    else:
+        parts = list(consecutive(values, (0.1, 0.2)))
+    # Centre before the cast: float32 would lose the variation of a large, nearly constant column.
+    centre = parts[0].mean(axis=0)
+    scaled, mean, sd = standardise([(p - centre).astype(np.float32) for p in parts], len(columns))
+    return Series(name, *scaled, tuple(columns), mean + centre, sd)
+
+
+def split_sentences(
+    name: str, rows: Sequence[tuple[str, int]], classes: tuple[str, ...], seed: int
+) -> Sentences:
+    """Cut sentences without an official split 80/10/10, stratified."""
+    labels = np.array([label for _, label in rows], dtype=np.int64)
+    train, validation, test = (_pick(rows, p) for p in stratified(labels, (0.1, 0.1), seed))
+    return Sentences(name, train, validation, test, classes)
+
+
+def _pick(rows: Sequence[tuple[str, int]], numbers: Integers) -> Labelled:
+    return tuple(rows[i] for i in numbers)

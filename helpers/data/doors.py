@@ -6,6 +6,7 @@ A known name wins over a file of the same name here: write ``./mnist`` for the f
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from helpers.data import embedded, loaders, own, registry
@@ -152,8 +153,10 @@ def _resolve(name_or_path: Source, kind: registry.Kind) -> str | Path:
     given = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and given in known:
         return given
-    if given and (path := Path(given).expanduser()).exists():
-        return path
+    path = Path(given).expanduser()
+    with suppress(OSError):  # no name of a file: too long, or in a folder that may not be read
+        if given and path.exists():
+            return path
     for other in ("images", "text", "series", "sentences"):
         if given in names(other):
             raise UsageError(f"{given!r} is not for {kind}: load it with helpers.data.{other}.")

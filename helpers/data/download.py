@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -146,8 +145,8 @@ def download(file: DataFile, folder: Path, set_name: str, home: str) -> Path:
             target.with_name(f"{file.name}.part").unlink(missing_ok=True)
             raise _no_space(folder, file, what) from None
         raise AccessError(
-            f"{folder} cannot be written ({error.strerror or error}), so {what} has no place: correct "
-            "its rights, or set BOOK_CACHE to a folder of your own."
+            f"{folder} cannot be written ({error.strerror or error}), so {what} has no place: "
+            "correct its rights, or set BOOK_CACHE to a folder of your own."
         ) from None
     return target
 
@@ -189,7 +188,7 @@ class _Resuming:
             except _PassingError as error:
                 failure = error
             if _length(part) >= self.file.bytes:
-                os.replace(part, output_file)
+                part.replace(output_file)
                 return
             if wait is None:
                 raise failure or self._cut(_length(part), before, reason)

@@ -5,7 +5,7 @@
 | digits | 1,797 grey 8×8 images of handwritten digits | scikit-learn (UCI) | CC BY 4.0 |
 | python-docs | Python's own language reference, about 460,000 characters | Python | PSF |
 | co2 | weekly CO2 on Mauna Loa, 1958-2001, 2,284 rows | statsmodels | public domain |
-| elec_equip | monthly turnover of electrical equipment, 1995-2016, 257 rows | statsmodels | public domain |
+| elec_equip | electrical equipment, monthly turnover 1995-2016 | statsmodels | public domain |
 | elnino | monthly sea surface temperature, 1950-2010, 732 rows | statsmodels | public domain |
 | macrodata | 12 quarterly US series, 1959-2009, 203 rows | statsmodels | public domain |
 | sunspots | yearly sunspot activity, 1700-2008, 309 rows | statsmodels | public domain |
@@ -103,8 +103,8 @@ def patches(
     """Return square patches of scikit-learn's two sample photographs (427×640, values 0 to 1).
 
     Each photograph is cut in vertical bands: the left 60 % of its width is for training, the next
-    20 % for validation, the right 20 % for testing. A patch lies in one band, so parts never overlap.
-    The training part's mean patch is subtracted from all.
+    20 % for validation, the right 20 % for testing. A patch lies in one band, so parts never
+    overlap. The training part's mean patch is subtracted from all.
 
     Parameters
     ----------
@@ -136,7 +136,9 @@ def patches(
     matrix = _zca(parts[0], epsilon) if whiten else None
     if matrix is not None:
         parts = [x @ matrix for x in parts]
-    return Patches("photographs", *parts, (3 if colour else 1, size, size), mean, matrix)
+    train, validation, test = parts
+    shape = (3 if colour else 1, size, size)
+    return Patches("photographs", train, validation, test, shape, mean, matrix)
 
 
 def _cut(band: NDArray[Any], size: int, step: int) -> Iterator[NDArray[Any]]:

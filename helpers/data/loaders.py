@@ -21,6 +21,8 @@ _SENTIMENT = ("negative", "positive")
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _ETT_MONTH = 30 * 24  # rows, as Informer counts
 
+LabelledImages = tuple[NDArray[np.uint8], NDArray[np.int64]]  # (N, C, H, W), (N,)
+
 
 def images(name: str, how: splits.Standardise, seed: int) -> Classification:
     """Load a set of images: its official test part; a stratified tenth of training validates."""
@@ -28,15 +30,9 @@ def images(name: str, how: splits.Standardise, seed: int) -> Classification:
     if name == "cifar10":
         train, test, classes = read_cifar10(next(iter(files.values())))
     else:
-        train, test = (
-            (
-                read_idx(files[f"{part}-images-idx3-ubyte.gz"])[:, None],
-                read_idx(files[f"{part}-labels-idx1-ubyte.gz"]),
-            )
-            for part in ("train", "t10k")
-        )
+        train, test = (_mnist_part(files, part) for part in ("train", "t10k"))
         classes = tuple(_FASHION.split(",")) if name == "fashion-mnist" else tuple("0123456789")
-    rows, held = splits.stratified(train[1].astype(np.int64), (VALIDATION_SHARE,), seed)
+    rows, held = splits.stratified(train[1], (VALIDATION_SHARE,), seed)
     pixels = [train[0][rows], train[0][held], test[0]]
     labels = [train[1][rows], train[1][held], test[1]]
     return splits.classification(name, pixels, labels, classes, how)
@@ -63,8 +59,8 @@ def sentences(name: str, seed: int) -> Sentences:
     """Load labelled sentences: the official split of SST-2, else 80/10/10 stratified."""
     files = fetch(name)
     if name == "sst-2":
-        parts = (_stsa(files[f"stsa.binary.{part}"]) for part in ("train", "dev", "test"))
-        return Sentences(name, *parts, classes=_SENTIMENT)
+        train, dev, test = (_stsa(files[f"stsa.binary.{p}"]) for p in ("train", "dev", "test"))
+        return Sentences(name, train, dev, test, _SENTIMENT)
     if name in ("chnsenticorp", "waimai"):
         (path,) = files.values()
         rows = own.read_sentences(path, "review", skip_empty=True)
@@ -86,6 +82,12 @@ def _stsa(path: Path) -> tuple[tuple[str, int], ...]:
     return tuple((line[2:].strip(), int(line[0])) for line in lines if line.strip())
 
 
+def _mnist_part(files: dict[str, Path], part: str) -> LabelledImages:
+    pixels = read_idx(files[f"{part}-images-idx3-ubyte.gz"])
+    labels = read_idx(files[f"{part}-labels-idx1-ubyte.gz"])
+    return pixels[:, None], labels.astype(np.int64)
+
+
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read a gzipped IDX file of bytes: images (N, H, W) or labels (N,)."""
     data = gzip.decompress(path.read_bytes())
@@ -94,10 +96,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
-
-def read_cifar10(archive: Path) -> tuple[Labelled, Labelled, tuple[str, ...]]:
+def read_cifar10(archive: Path) -> tuple[LabelledImages, LabelledImages, tuple[str, ...]]:
     """Read the official archive: (images (N, 3, 32, 32), labels) of training and test; classes.
 
     Raises

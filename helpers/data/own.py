@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 from zipfile import BadZipFile
 
 import numpy as np
@@ -131,7 +131,7 @@ def _read(path: Path) -> str:
 def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells), header first; blank lines are left out, ragged ones refused."""
     # Quotes have no meaning in TSV; in CSV they enclose commas and line breaks.
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     csv.field_size_limit(2**30)  # the default of 128 KiB is shorter than a long document
     lines = io.StringIO(_read(path), newline="")
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
@@ -233,8 +233,11 @@ def _image_arrays(path: Path) -> tuple[NDArray[Any], list[Any]]:
     return x.transpose(0, 3, 1, 2), y.tolist()
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.iterdir() if not p.name.startswith("."))
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [p for p in folder.iterdir() if not p.name.startswith(".")]
+    except OSError as error:
+        _fail(folder, f"cannot be read ({error.strerror})", "a folder that you may read")
 
 
 def _image_folder(path: Path) -> tuple[NDArray[Any], list[str]]:

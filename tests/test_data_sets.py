@@ -1,0 +1,780 @@
+"""Sets and splits: embedded, registered, and the reader's own files with every way to be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from helpers import data
+from helpers.data import loaders, registry, splits
+from helpers.data.registry import DATASETS
+from helpers.project import MissingError, UsageError
+
+PARTS = ("train", "validation", "test")
+needs_mirror = pytest.mark.skipif(
+    not os.environ.get("BOOK_DATA"), reason="BOOK_DATA names no mirror"
+)
+quickly = settings(max_examples=60, deadline=None, database=None)
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+
+def test_importing_is_cheap() -> None:
+    heavy = [
+        "torch",
+        "pandas",
+        "sklearn",
+        "statsmodels",
+        "pooch",
+        "requests",
+        "PIL",
+        "tqdm",
+        "filelock",
+        "scipy",
+    ]
+    code = f"import helpers.data, sys; print([m for m in {heavy} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_name_has_one_door() -> None:
+    kinds = ("images", "text", "series", "sentences")
+    names = [name for kind in kinds for name in data.names(kind)]
+    assert len(set(names)) == len(names)
+    assert set(DATASETS) <= set(names)
+
+
+@pytest.mark.parametrize("kind", ["images", "text", "series", "sentences"])
+def test_an_unknown_name_is_explained(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    load = getattr(data, kind)
+    name = data.names(kind)[0]  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=rf"Did you mean '{name}'\?.*path of your own data"):
+        load(name + "x")
+    for nothing in ("", "no/such/file.csv", "x" * 5000):
+        with pytest.raises(UsageError, match="The sets are: "):
+            load(nothing)
+
+
+def test_a_set_of_another_kind_names_its_door() -> None:
+    with pytest.raises(UsageError, match=r"helpers\.data\.sentences"):
+        data.images("mr")
+
+
+def test_a_known_name_wins_over_a_file(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("co2").write_text("step,value\n" + "\n".join(f"{i},{i * i}" for i in range(50)))
+    assert data.series("co2").columns == ("co2",)
+    assert data.series("./co2").columns == data.series(Path("co2")).columns == ("step", "value")
+
+
+# --- splits ---------------------------------------------------------------------------------------
+
+labels_of_classes = st.lists(st.integers(5, 40), min_size=2, max_size=5).flatmap(
+    lambda sizes: st.permutations([c for c, n in enumerate(sizes) for _ in range(n)])
+)
+
+
+@quickly
+@given(labels_of_classes, st.integers(0, 2**31))
+def test_stratified_parts_are_disjoint_complete_and_proportional(
+    labels: list[int], seed: int
+) -> None:
+    y = np.array(labels)
+    parts = splits.stratified(y, (0.2, 0.2), seed)
+    assert sorted(np.concatenate(parts)) == list(range(len(y)))
+    for label, n in Counter(labels).items():
+        held = [int((y[part] == label).sum()) for part in parts]
+        assert held[1:] == [max(1, round(0.2 * n))] * 2
+        assert held[0] >= 1
+    again = splits.stratified(y, (0.2, 0.2), seed)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+
+
+def test_the_seed_chooses_the_split() -> None:
+    y = np.repeat([0, 1], 100)
+    one, other = (splits.stratified(y, seed=seed)[1] for seed in (0, 1))
+    assert not np.array_equal(one, other)
+    # numpy promises this stream: a change here would change every recorded result
+    assert splits.stratified(np.repeat([0, 1], 5))[1].tolist() == [2, 5]
+
+
+@quickly
+@given(st.text(max_size=300), st.floats(0, 0.4), st.floats(0, 0.4))
+def test_consecutive_parts_join_to_the_whole(text: str, second: float, third: float) -> None:
+    parts = splits.consecutive(text, (second, third))
+    assert "".join(parts) == text
+    assert [len(p) for p in parts[1:]] == [round(second * len(text)), round(third * len(text))]
+
+
+tables = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(3, 12), st.just(6)),
+    elements=st.floats(-1000, 1000, width=32).filter(lambda v: v == 0 or abs(v) > 1e-3),
+)
+
+
+@quickly
+@given(tables, tables, st.sampled_from([1, 2, 3, 6]))
+def test_standardised_training_rows_have_mean_0_and_sd_1(
+    train: np.ndarray, test: np.ndarray, groups: int
+) -> None:
+    (x, t), mean, sd = splits.standardise([train, test], groups)
+    wide = train.astype(np.float64).reshape(len(train), groups, -1)
+    for g in range(groups):
+        done = x.reshape(len(x), groups, -1)[:, g]
+        if wide[:, g].min() == wide[:, g].max():
+            assert not done.any()
+            assert not t.reshape(len(t), groups, -1)[:, g].any()
+            assert sd[g] == 0
+        elif wide[:, g].std() > 1e-3 * np.abs(wide[:, g]).max():
+            assert abs(done.mean(dtype=np.float64)) < 1e-2
+            assert done.std(dtype=np.float64) == pytest.approx(1, abs=1e-2)
+            np.testing.assert_allclose(
+                [mean[g], sd[g]], [wide[:, g].mean(), wide[:, g].std()], rtol=1e-2, atol=1e-3
+            )
+
+
+pixels_of_30 = hnp.arrays(np.uint8, (30, 2, 3, 2))
+
+
+@quickly
+@given(pixels_of_30, pixels_of_30, st.sampled_from(["channel", "feature", "none"]))
+def test_statistics_come_from_training_rows_only(
+    first: np.ndarray, second: np.ndarray, how: splits.Standardise
+) -> None:
+    y = np.arange(30) % 2
+    train, held, last = splits.stratified(y)
+    second[train] = first[train]
+    a, b = (splits.split_images("x", p, y, ("a", "b"), how, 0) for p in (first, second))
+    assert np.array_equal(a.train_x, b.train_x)
+    both = np.concatenate([held, last])
+    if np.array_equal(first[both], second[both]):
+        assert np.array_equal(a.test_x, b.test_x)
+
+
+@quickly
+@given(st.integers(20, 80), st.integers(0, 2**31))
+def test_a_series_future_does_not_reach_its_past(steps: int, seed: int) -> None:
+    random = np.random.RandomState(seed)
+    values = 1e6 + random.randn(steps, 3)
+    changed = values.copy()
+    cut = len(splits.consecutive(values, (0.1, 0.2))[0])
+    changed[cut:] += 5
+    a, b = (splits.split_series("s", v, ["p", "q", "r"]) for v in (values, changed))
+    assert np.array_equal(a.train, b.train)
+    assert not np.array_equal(a.test, b.test)
+    whole = np.concatenate([a.train, a.validation, a.test]) * a.sd + a.mean
+    np.testing.assert_allclose(whole, values, atol=1e-4)
+    np.testing.assert_allclose(a.train.std(axis=0), 1, atol=1e-4)
+
+
+@quickly
+@given(st.text(min_size=1, max_size=200), st.text(max_size=50))
+def test_encoding_returns_the_text_and_marks_the_unseen(train: str, other: str) -> None:
+    text = data.Text("t", train, "", "", (data.UNKNOWN, *sorted(set(train) - {data.UNKNOWN})))
+    ids = text.encode(train)
+    assert ids.dtype == np.int64
+    assert text.decode(ids) == train
+    ids = text.encode(other)
+    assert len(ids) == len(other)
+    seen = set(train) - {data.UNKNOWN}
+    assert [i == 0 for i in ids] == [c not in seen for c in other]
+
+
+def test_an_alphabet_knows_training_characters_only() -> None:
+    text = splits.split_text("t", "abab" * 20 + "z" * 20)
+    assert text.alphabet == (data.UNKNOWN, "a", "b")
+    assert text.encode("abz").tolist() == [1, 2, 0]
+
+
+# --- inside installed packages --------------------------------------------------------------------
+
+
+def _sizes(record: Any) -> list[int]:
+    return [len(getattr(record, part)) for part in PARTS]
+
+
+def test_digits() -> None:
+    digits = data.images("digits")
+    assert digits.shape == (1, 8, 8)
+    assert digits.classes == tuple("0123456789")
+    assert [len(x) for x in (digits.train_x, digits.validation_x, digits.test_x)] == [
+        1079,
+        359,
+        359,
+    ]
+    assert digits.train_x.dtype == np.float32
+    assert digits.test_y.dtype == np.int64
+    assert digits.train_x.mean() == pytest.approx(0, abs=1e-5)
+    assert digits.train_x.std() == pytest.approx(1, abs=1e-5)
+    assert set(digits.test_y) == set(range(10))
+    again = data.images("digits")
+    assert np.array_equal(digits.test_x, again.test_x)
+    assert not np.array_equal(digits.test_y, data.images("digits", seed=1).test_y)
+
+
+def test_digits_per_feature_and_as_they_are() -> None:
+    features = data.images("digits", standardise="feature")
+    constant = features.train_x.min(axis=0) == features.train_x.max(axis=0)
+    assert constant.any()
+    assert not features.test_x[:, constant].any()
+    np.testing.assert_allclose(features.train_x.std(axis=0)[~constant], 1, atol=1e-4)
+    plain = data.images("digits", standardise="none")
+    assert (plain.train_x.min(), plain.train_x.max()) == (0, 1)
+    with pytest.raises(UsageError, match="channel, feature or none"):
+        data.images("digits", standardise="pixel")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "sizes"),
+    [
+        ("co2", 1, [1599, 228, 457]),
+        ("elec_equip", 1, [180, 26, 51]),
+        ("elnino", 1, [513, 73, 146]),
+        ("macrodata", 12, [142, 20, 41]),
+        ("sunspots", 1, [216, 31, 62]),
+    ],
+)
+def test_statsmodels_series(name: str, columns: int, sizes: list[int]) -> None:
+    series = data.series(name)
+    assert _sizes(series) == sizes
+    assert series.train.shape[1] == len(series.columns) == columns
+    assert all(np.isfinite(getattr(series, part)).all() for part in PARTS)
+    np.testing.assert_allclose(series.train.std(axis=0), 1, atol=1e-4)
+
+
+def test_the_gaps_of_co2_are_filled_in_the_training_part() -> None:
+    from statsmodels.datasets import co2
+
+    missing = np.flatnonzero(co2.load_pandas().data["co2"].isna())
+    series = data.series("co2")
+    assert len(missing) == 59
+    assert missing.max() + 1 < len(series.train)  # so nothing of the future fills the past
+
+
+def test_elnino_runs_month_by_month() -> None:
+    from statsmodels.datasets import elnino
+
+    series = data.series("elnino")
+    table = elnino.load_pandas().data
+    first = series.train[:13, 0] * series.sd + series.mean
+    np.testing.assert_allclose(first[:3], table.iloc[0][["JAN", "FEB", "MAR"]], atol=1e-4)
+    assert first[12] == pytest.approx(table.iloc[1]["JAN"], abs=1e-4)
+
+
+def test_python_docs() -> None:
+    docs = data.text("python-docs")
+    assert sum(_sizes(docs)) > 300_000
+    assert docs.train.startswith('The "assert" statement')
+    assert 60 < len(docs.alphabet) < 400
+    short = data.text("python-docs", characters=1000)
+    assert _sizes(short) == [800, 100, 100]
+    assert docs.train.startswith(short.train + short.validation + short.test)
+    with pytest.raises(UsageError, match="at least 100"):
+        data.text("python-docs", characters=10)
+
+
+@pytest.mark.parametrize("topics", [None, [], {}, {"a": 3}], ids=str)
+def test_a_python_without_its_topics(topics: Any, monkeypatch: Any) -> None:
+    module = ModuleType("pydoc_data.topics")
+    if topics is not None:
+        module.topics = topics  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", module)
+    with pytest.raises(MissingError, match=r"your own \.txt file"):
+        data.text("python-docs")
+
+
+def test_patches() -> None:
+    grey = data.patches(size=8)
+    assert grey.shape == (1, 8, 8)
+    assert _sizes(grey) == [2 * 53 * 48, 2 * 53 * 16, 2 * 53 * 16]
+    np.testing.assert_allclose(grey.train.mean(axis=0), 0, atol=1e-5)
+    assert grey.whitening is None
+    assert -1 <= grey.test.min() < grey.test.max() <= 1
+
+
+def test_patches_show_the_photographs_and_never_overlap() -> None:
+    from sklearn.datasets import load_sample_image
+
+    photograph = load_sample_image("china.jpg") / np.float32(255)
+    patches = data.patches(size=16, stride=5, colour=True)
+    rows = {p: (getattr(patches, p) + patches.mean).reshape(-1, 3, 16, 16) for p in PARTS}
+    left = {"train": 0, "validation": 384, "test": 512}
+    for part, x in left.items():
+        expected = photograph[:16, x : x + 16].transpose(2, 0, 1)
+        np.testing.assert_allclose(rows[part][0], expected, atol=1e-5)
+    for part, end in (("train", 384), ("validation", 512), ("test", 640)):
+        across = (end - left[part] - 16) // 5 + 1  # no patch reaches over its band's right edge
+        assert len(rows[part]) == 2 * 83 * across
+
+
+def test_whitened_patches_are_nearly_white() -> None:
+    white = data.patches(size=4, whiten=True, epsilon=1e-6)
+    covariance = np.cov(white.train, rowvar=False)
+    np.testing.assert_allclose(covariance, np.eye(16), atol=0.05)
+    assert white.whitening is not None
+    np.testing.assert_allclose(white.whitening, white.whitening.T, atol=1e-3)
+    plain = data.patches(size=4)
+    np.testing.assert_allclose(plain.test @ white.whitening, white.test, atol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 1}, {"size": 200}, {"stride": 0}, {"epsilon": 0}])
+def test_patches_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="patches: size must be"):
+        data.patches(**wrong)
+
+
+# --- registered sets, from small stand-ins --------------------------------------------------------
+
+
+def _bytes2(content: bytes) -> bytes:
+    """A byte string as Python 2 pickled it."""
+    return b"T" + struct.pack("<i", len(content)) + content
+
+
+def _array2(x: np.ndarray) -> bytes:
+    """An array of bytes, as numpy pickled it under Python 2."""
+    shape = b"".join(b"J" + struct.pack("<i", n) for n in x.shape)
+    dtype = b"cnumpy\ndtype\n" + _bytes2(b"u1") + b"K\x00K\x01\x87R"
+    dtype += b"(K\x03" + _bytes2(b"|") + b"NNN" + (b"J" + struct.pack("<i", -1)) * 2 + b"K\x00tb"
+    head = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + _bytes2(b"b")
+    return head + b"\x87R(K\x01" + shape + b"\x86" + dtype + b"\x89" + _bytes2(x.tobytes()) + b"tb"
+
+
+def _pickle2(**entries: bytes) -> bytes:
+    inside = b"".join(_bytes2(key.encode()) + value for key, value in entries.items())
+    return b"\x80\x02}(" + inside + b"u."
+
+
+def _list2(values: list[bytes]) -> bytes:
+    return b"](" + b"".join(values) + b"e"
+
+
+def _cifar(path: Path, **instead: bytes) -> Path:
+    """An archive in the form of the official one, with 20 rows in each batch."""
+    members = {}
+    for i, name in enumerate([f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]):
+        pixels = np.random.RandomState(i).randint(0, 256, (20, 3072)).astype(np.uint8)
+        labels = [b"K" + bytes([row % 10]) for row in range(20)]
+        members[name] = _pickle2(data=_array2(pixels), labels=_list2(labels))
+    names = [_bytes2(f"class {i}".encode()) for i in range(10)]
+    members["batches.meta"] = _pickle2(label_names=_list2(names))
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (members | instead).items():
+            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def _register(monkeypatch: Any, root: Path, name: str, files: dict[str, bytes]) -> None:
+    """Let the mirror hold stand-ins for the files of a registered set."""
+    row = DATASETS[name]
+    folder = root / (row.folder or name)
+    folder.mkdir()
+    rows = []
+    for file in row.files:
+        content = files[file.name]
+        (folder / file.name).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        rows.append(registry.DataFile(file.url, digest, len(content)))
+    stand_in = registry.DataSet(**{**vars(row), "files": tuple(rows)})
+    monkeypatch.setitem(DATASETS, name, stand_in)
+    monkeypatch.setenv("BOOK_DATA", str(root))
+
+
+def test_cifar10_archive(tmp_path: Path, monkeypatch: Any) -> None:
+    archive = _cifar(tmp_path / "a.tar.gz")
+    train, test, classes = loaders.read_cifar10(archive)
+    assert train[0].shape == (100, 3, 32, 32)
+    expected = np.random.RandomState(5).randint(0, 256, (20, 3072)).astype(np.uint8)
+    assert np.array_equal(test[0].reshape(20, -1), expected)
+    assert test[1].tolist() == [*range(10)] * 2
+    assert classes[3] == "class 3"
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    _register(monkeypatch, mirror, "cifar10", {"cifar-10-python.tar.gz": archive.read_bytes()})
+    cifar = data.images("cifar10")
+    assert cifar.shape == (3, 32, 32)
+    assert [len(y) for y in (cifar.train_y, cifar.validation_y, cifar.test_y)] == [90, 10, 20]
+    channels = cifar.train_x.reshape(90, 3, -1)
+    np.testing.assert_allclose(channels.mean(axis=(0, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(channels.std(axis=(0, 2)), 1, atol=1e-4)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("evil",)
+
+
+def test_a_pickle_cannot_call_what_it_likes(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = _cifar(tmp_path / "a.tar.gz", data_batch_3=pickle.dumps(_Evil(), protocol=2))
+    with pytest.raises(pickle.UnpicklingError, match=r"mkdir has no place"):
+        loaders.read_cifar10(archive)
+    assert not Path("evil").exists()
+
+
+def _idx(x: np.ndarray) -> bytes:
+    head = bytes([0, 0, 8, x.ndim]) + b"".join(struct.pack(">I", n) for n in x.shape)
+    return gzip.compress(head + x.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_idx_sets(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (220, 28, 28))
+    labels = np.arange(220) % 10
+    files = {
+        "train-images-idx3-ubyte.gz": _idx(pixels[:200]),
+        "train-labels-idx1-ubyte.gz": _idx(labels[:200]),
+        "t10k-images-idx3-ubyte.gz": _idx(pixels[200:]),
+        "t10k-labels-idx1-ubyte.gz": _idx(labels[200:]),
+    }
+    _register(monkeypatch, tmp_path, name, files)
+    images = data.images(name, standardise="none")
+    assert images.shape == (1, 28, 28)
+    assert Counter(images.validation_y.tolist()) == dict.fromkeys(range(10), 2)
+    assert images.test_y.tolist() == labels[200:].tolist()
+    back = images.test_x.reshape(-1, *images.shape)[:, 0] * 255
+    np.testing.assert_allclose(back, pixels[200:], atol=1e-3)
+    assert len(images.classes) == 10
+
+
+@needs_mirror
+@pytest.mark.parametrize(
+    ("name", "sizes", "classes"),
+    [
+        ("mr", [8530, 1066, 1066], ("negative", "positive")),
+        ("sst-2", [6920, 872, 1821], ("negative", "positive")),
+        ("subj", [8000, 1000, 1000], ("objective", "subjective")),
+        ("chnsenticorp", [6213, 776, 776], ("negative", "positive")),
+        ("waimai", [9589, 1199, 1199], ("negative", "positive")),
+    ],
+)
+def test_real_sentences(name: str, sizes: list[int], classes: tuple[str, ...]) -> None:
+    sentences = data.sentences(name)
+    assert (_sizes(sentences), sentences.classes) == (sizes, classes)
+    for part in PARTS:
+        rows = getattr(sentences, part)
+        assert all(text == text.strip() != "" for text, _ in rows)
+        assert {label for _, label in rows} == {0, 1}
+    text = " ".join(t for t, _ in sentences.train)
+    words = {"mr": "amélie", "sst-2": "béart", "subj": "héroes", "chnsenticorp": "酒店"}
+    assert words.get(name, "好吃") in text + " ".join(t for t, _ in sentences.test)
+
+
+@needs_mirror
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_real_images(name: str) -> None:
+    images = data.images(name)
+    assert len(images.train_y) + len(images.validation_y) == 60_000
+    assert len(images.test_y) == 10_000
+    counts = np.bincount(images.test_y)
+    assert counts.tolist() == (
+        [1000] * 10
+        if name == "fashion-mnist"
+        else [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    )
+    assert images.train_x.mean(dtype=np.float64) == pytest.approx(0, abs=1e-4)
+
+
+@needs_mirror
+def test_real_text_and_series() -> None:
+    text = data.text("tiny-shakespeare")
+    assert len(text.train + text.validation + text.test) == 1_115_394
+    assert text.train.startswith("First Citizen:")
+    rates = data.series("exchange-rate")
+    assert (sum(_sizes(rates)), len(rates.columns)) == (7588, 8)
+    ett = data.series("ett-h1")
+    assert _sizes(ett) == [8640, 2880, 2880]
+    assert ett.columns == ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
+    assert ett.train[0, -1] * ett.sd[-1] + ett.mean[-1] == pytest.approx(30.531, abs=1e-3)
+
+
+# --- the reader's own data ------------------------------------------------------------------------
+
+GREY = np.random.RandomState(1).randint(0, 256, (20, 6, 5)).astype(np.uint8)
+TWO = np.arange(20) % 2
+
+
+def _npz(folder: Path, **arrays: Any) -> Path:
+    path = folder / "own images.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "shape", "classes"),
+    [
+        (GREY, TWO, (1, 6, 5), ("0", "1")),
+        (GREY[..., None], np.where(TWO, 10, 9), (1, 6, 5), ("9", "10")),
+        (np.stack([GREY] * 3, -1), np.where(TWO, "cat", "ant"), (3, 6, 5), ("ant", "cat")),
+        (GREY / 7.0, TWO, (1, 6, 5), ("0", "1")),
+    ],
+    ids=["grey", "one channel", "colour and names", "floats"],
+)
+def test_own_arrays(x: Any, y: Any, shape: tuple[int, ...], classes: Any, tmp_path: Path) -> None:
+    images = data.images(_npz(tmp_path, x=x, y=y))
+    assert (images.shape, images.classes) == (shape, classes)
+    assert [len(p) for p in (images.train_y, images.validation_y, images.test_y)] == [12, 4, 4]
+    plain = data.images(_npz(tmp_path, x=x, y=y), standardise="none")
+    rows = splits.stratified(TWO)[2]
+    scale = 255 if x.dtype == np.uint8 else 1
+    expected = (x if x.ndim == 4 else x[..., None])[rows].transpose(0, 3, 1, 2) / scale
+    np.testing.assert_allclose(plain.test_x.reshape(-1, *shape), expected, rtol=1e-6)
+    assert plain.test_y.tolist() == TWO[rows].tolist()
+
+
+def _hole(value: float) -> np.ndarray:
+    x = GREY.astype(np.float64)
+    x[7, 2, 2] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": GREY}, "lacks y (it has x)"),
+        ({"images": GREY, "labels": TWO}, "lacks x and y"),
+        ({"x": GREY.reshape(20, -1), "y": TWO}, "x of shape (20, 30)"),
+        ({"x": np.zeros((20, 3, 32, 32)), "y": TWO}, "x of shape (20, 3, 32, 32)"),
+        ({"x": np.zeros((0, 6, 5)), "y": TWO[:0]}, "x of shape (0, 6, 5, 1)"),
+        ({"x": GREY, "y": TWO[:19]}, "y of shape (19,); expected: (20,)"),
+        ({"x": GREY, "y": np.eye(20)}, "y of shape (20, 20)"),
+        ({"x": GREY, "y": TWO / 2}, "y of type float64"),
+        ({"x": GREY.astype(bool), "y": TWO}, "x of type bool"),
+        ({"x": _hole(np.nan), "y": TWO}, "NaN or infinity in x[7]"),
+        ({"x": _hole(1e300), "y": TWO}, "NaN or infinity in x[7]"),
+        ({"x": GREY, "y": TWO * 0}, "has 1 class; expected: at least 2"),
+        ({"x": GREY, "y": np.arange(20) // 16}, "4 rows of class 1; expected: at least 5"),
+        ({"x": GREY, "y": np.array([object()] * 20)}, "cannot be read"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_own_arrays_that_are_wrong(arrays: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = _npz(tmp_path, **arrays)
+    _refused(lambda: data.images(path), path, words)
+
+
+def _refused(load: Any, path: Path, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load()
+    message = str(caught.value)
+    assert str(path) in message
+    assert words in message
+    assert "expected: " in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip at all", b"PK\x03\x04cut"])
+def test_an_npz_that_is_none(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    _refused(lambda: data.images(path), path, "cannot be read")
+
+
+def test_an_npz_that_is_damaged_or_one_array(tmp_path: Path) -> None:
+    path = _npz(tmp_path, x=GREY, y=TWO)
+    content = bytearray(path.read_bytes())
+    content[300] ^= 255
+    path.write_bytes(content)
+    _refused(lambda: data.images(path), path, "cannot be read")
+    with path.open("wb") as file:
+        np.save(file, GREY)
+    _refused(lambda: data.images(path), path, "cannot be read")
+
+
+def _picture(path: Path, mode: str = "L", size: tuple[int, int] = (5, 6)) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shade = int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % 256
+    Image.new("L", size, shade).convert(mode).save(path)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Two classes of six grey pictures, 5 wide and 6 high, and files to be passed over."""
+    root = tmp_path / "my album"
+    for kind in ("ant", "bee"):
+        for i in range(6):
+            _picture(root / kind / f"{i}.{'png' if i % 2 else 'JPG'}")
+    (root / "ant" / "notes.txt").write_text("not a picture")
+    (root / "ant" / "._0.png").write_text("left by another system")
+    (root / ".hidden").mkdir()
+    (root / "readme.md").write_text("about")
+    return root
+
+
+def test_own_folder_of_images(album: Path) -> None:
+    images = data.images(album)
+    assert (images.name, images.shape, images.classes) == ("my album", (1, 6, 5), ("ant", "bee"))
+    assert Counter([*images.train_y, *images.validation_y, *images.test_y]) == {0: 6, 1: 6}
+    _picture(album / "bee" / "9.png", "RGBA")
+    _picture(album / "bee" / "8.png", "P")
+    assert data.images(str(album)).shape == (3, 6, 5)
+
+
+def test_own_folders_that_are_wrong(album: Path, tmp_path: Path) -> None:
+    _picture(album / "bee" / "big.png", size=(7, 6))
+    _refused(lambda: data.images(album), album / "bee" / "big.png", "is 7×6 pixels; expected: 5×6")
+    (album / "bee" / "big.png").write_bytes((album / "bee" / "1.png").read_bytes()[:40])
+    _refused(lambda: data.images(album), album / "bee" / "big.png", "is not a whole image")
+    (album / "bee" / "big.png").write_text("no picture")
+    _refused(lambda: data.images(album), album / "bee" / "big.png", "is not a whole image")
+    _picture(album / "bee" / "big.png", "I;16")
+    _refused(lambda: data.images(album), album / "bee" / "big.png", "mode I")
+    (album / "bee" / "big.png").unlink()
+    (album / "cat").mkdir()
+    _refused(lambda: data.images(album), album / "cat", "has no PNG or JPEG file")
+    _picture(album / "cat" / "1.png")
+    _refused(lambda: data.images(album), album, "has 1 rows of class cat")
+    flat = tmp_path / "flat"
+    _picture(flat / "1.png")
+    _refused(lambda: data.images(flat), flat, "has no sub-folder")
+    _refused(lambda: data.images(flat / "1.png"), flat / "1.png", "neither a folder nor a .npz")
+
+
+def test_own_text(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "Äpfel\r\n".encode() * 50)
+    text = data.text(path)
+    assert text.train.startswith("Äpfel\nÄ")
+    assert _sizes(text) == [240, 30, 30]
+    assert text.name == "notes.txt"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b" \n\n ", "is empty"),
+        (b"short", "gives 5 characters; expected: at least 100"),
+        (b"a" * 200 + "é".encode("latin-1") + b"b" * 50, "is not UTF-8 at byte 200 (0xe9)"),
+    ],
+)
+def test_own_text_that_is_wrong(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    _refused(lambda: data.text(path), path, words)
+
+
+def test_a_folder_is_no_text(tmp_path: Path) -> None:
+    _refused(lambda: data.text(tmp_path), tmp_path, "cannot be read (Is a directory)")
+
+
+def _csv(folder: Path, header: str, rows: list[str], name: str = "own.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+DAYS = [f"2026-01-{day:02d} 06:00,{day},{day % 7}.5" for day in range(1, 31)]
+
+
+def test_own_series(tmp_path: Path) -> None:
+    series = data.series(_csv(tmp_path, "when,level,flow", DAYS))
+    assert series.columns == ("level", "flow")
+    assert _sizes(series) == [21, 3, 6]
+    level = series.test[:, 0] * series.sd[0] + series.mean[0]
+    np.testing.assert_allclose(level, range(25, 31), rtol=1e-5)
+    bare = data.series(_csv(tmp_path, "level,flow", [row.split(",", 1)[1] for row in DAYS]))
+    assert np.array_equal(bare.train, series.train)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "words"),
+    [
+        ("1,2,3", DAYS, "starts with numbers"),
+        ("when,level,flow", DAYS[:19], "has 19 rows of numbers; expected: at least 20"),
+        ("when,level,flow", [], "has 0 rows"),
+        ("when,level,flow", [*DAYS, "2026-02-01,1"], "has 2 cells in line 32; expected: 3"),
+        ("when,level,flow", [*DAYS, "2026-02-01,1,high"], "'high' in column 'flow', line 32"),
+        ("when,level,flow", [*DAYS, "2026-02-01,,1"], "no value in column 'level', line 32"),
+        ("when,level,flow", [*DAYS, "2026-02-01,nan,1"], "nan in column 'level', line 32"),
+        ("when,level,flow", [*DAYS, "2026-02-01,inf,1"], "inf in column 'level', line 32"),
+        ("when,level,flow", [*DAYS, "yesterday,1,1"], "'yesterday' as date in line 32"),
+        ("when,level,flow", [*DAYS, "2026-01-30 05:00,1,1"], "goes back in time in line 32"),
+        ("name,level", ["a,1"] * 30, "'a' in column 'name', line 2"),
+        ("when", [row.split(",")[0] for row in DAYS], "has only a date column"),
+        ("when,level,flow", [*DAYS, '2026-02-01,"1,1'], "is broken in line 32"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_own_series_that_is_wrong(header: str, rows: list[str], words: str, tmp_path: Path) -> None:
+    path = _csv(tmp_path, header, rows)
+    _refused(lambda: data.series(path), path, words)
+
+
+REVIEWS = [f'{("good", "bad")[i % 2]},"quite, {i}",7' for i in range(30)]
+
+
+def test_own_sentences(tmp_path: Path) -> None:
+    sentences = data.sentences(_csv(tmp_path, "label,text,stars", REVIEWS))
+    assert sentences.classes == ("bad", "good")
+    assert _sizes(sentences) == [22, 4, 4]
+    rows = [row for part in PARTS for row in getattr(sentences, part)]
+    assert sorted(rows) == sorted((f"quite, {i}", 1 - i % 2) for i in range(30))
+    tabs = [f'say "{i}\u2028now\t{("no", "yes")[i % 2]}' for i in range(30)]
+    other = data.sentences(_csv(tmp_path, "text\tlabel", tabs, "own.tsv"))
+    assert _sizes(other) == [22, 4, 4]
+    assert other.train[0][0].startswith('say "')
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "words"),
+    [
+        ("sentiment,review,stars", REVIEWS, "a first line that names label and text"),
+        ("label,review,stars", REVIEWS, "has the columns label, review, stars"),
+        ("label,text,stars", [*REVIEWS, "good, ,1"], "has an empty text in line 32"),
+        ("label,text,stars", [*REVIEWS, ",nice,1"], "has an empty label in line 32"),
+        ("label,text,stars", [*REVIEWS, "good,nice"], "has 2 cells in line 32"),
+        ("label,text,stars", REVIEWS[::2], "has 1 class"),
+        ("label,text,stars", [*REVIEWS, "odd,x,1"], "has 1 rows of class odd"),
+        ("label,text,stars", [], "has 0 class"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_own_sentences_that_are_wrong(
+    header: str, rows: list[str], words: str, tmp_path: Path
+) -> None:
+    path = _csv(tmp_path, header, rows)
+    _refused(lambda: data.sentences(path), path, words)
+
+
+@pytest.mark.parametrize("load", [data.series, data.sentences])
+def test_own_tables_that_are_empty_or_not_utf8(load: Any, tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_bytes(b"")
+    _refused(lambda: load(path), path, "is empty")
+    path.write_bytes(b"label,text\ngood,caf\xe9\n")
+    _refused(lambda: load(path), path, "is not UTF-8 at byte 19 (0xe9)")
+
+
+def test_messages_point_at_real_lines(tmp_path: Path) -> None:
+    """A quoted text over two lines does not shift the line numbers after it."""
+    rows = ['good,"first\nsecond",1', *REVIEWS, "good,,1"]
+    path = _csv(tmp_path, "label,text,stars", rows)
+    line = 1 + path.read_text().split("\n").index("good,,1")
+    with pytest.raises(UsageError, match=re.escape(f"line {line};")):
+        data.sentences(path)

@@ -6,6 +6,7 @@ something; 130 interrupted.
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -167,6 +168,247 @@ def build(
     print(publishing.build(project))
 
 
+@app.command()
+def claims(chapters: Chapters = None, profile: Profile = "quick", as_json: AsJson = False) -> None:
+    """Show the claims of each chapter: what the paper states, what was measured, the verdict.
+
+    **Examples**
+
+    - `book claims`
+    - `book claims dendritic_localized_learning --profile gpu --json`
+    """
+    from helpers.execution import read_claims
+
+    found = read_claims(chapters, profile)
+    if as_json:
+        _print_json(found)
+        return
+    rows = [
+        [slug, claim["id"], claim["rule"], _measured(claim), claim["verdict"]]
+        for slug, listed in found.items()
+        for claim in listed
+    ]
+    _print_table(["chapter", "claim", "rule", "measured", "verdict"], rows)
+    for slug in (slug for slug, listed in found.items() if not listed):
+        print(
+            f"{slug}: no claims at {profile!r}; `book run {slug} --profile {profile}` makes them."
+        )
+
+
+def _measured(claim: dict[str, Any]) -> str:
+    from helpers.claims import measurement
+
+    return measurement(claim, claim.get("unit", ""))
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show which chapters are written, and which outputs are current or stale, and why."""
+    from helpers.execution import status as states
+
+    found = states()
+    if as_json:
+        _print_json(found)
+        return
+    rows, notes = [], []
+    for row in found:
+        if not row["written"]:
+            rows.append([row["chapter"], "not written yet", "", ""])
+            continue
+        cells = [
+            row["committed"]["state"],
+            *(_by_profile(row[k]) for k in ("executed", "recorded")),
+        ]
+        rows.append([row["chapter"], *cells])
+        for place, state in _places(row):
+            notes.extend(f"{row['chapter']}, {place}: {reason}." for reason in state["reasons"])
+    _print_table(["chapter", "in the repository", "executed here", "recorded"], rows)
+    for note in notes:
+        print(note)
+
+
+def _places(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    executed = [(f"executed {name}", state) for name, state in row["executed"].items()]
+    recorded = [(f"recorded {name}", state) for name, state in row["recorded"].items()]
+    return [("in the repository", row["committed"]), *executed, *recorded]
+
+
+def _by_profile(states: dict[str, dict[str, Any]]) -> str:
+    return ", ".join(f"{name} {state['state']}" for name, state in states.items())
+
+
+@app.command()
+def sweep(
+    chapter: Annotated[str, typer.Argument(help="The chapter, by file name in notebooks/.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE,VALUE", help="One axis of the grid; repeatable."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Run every point with the seeds 0 to N-1.")
+    ] = None,
+    profile: Profile = "quick",
+    parameter: Set = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to use.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers on this machine (default: its cores).")
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries of a failed point.")] = 1,
+    timeout: Annotated[float | None, typer.Option(min=1.0, help="Seconds for each point.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the results (default: in _build/sweeps).")
+    ] = None,
+) -> None:
+    """Run a chapter over a grid of parameters, here or on a Dask cluster.
+
+    Every combination is a point, run in a kernel of its own. Points that are done are kept: the
+    same command goes on where it stopped. The results are one table and one plot.
+
+    **Examples**
+
+    - `book sweep dendritic_localized_learning --grid lr=1e-3,1e-2 --seeds 5`
+    - `book sweep dendritic_localized_learning --grid "hidden=[64],[64, 64]" --workers 2`
+    - `book sweep dendritic_localized_learning --grid lr=1e-3,1e-2 --scheduler tcp://10.0.0.1:8786`
+    """
+    from helpers.execution import parse_grid
+    from helpers.execution import sweep as run_sweep
+    from helpers.execution.progress import reporter
+
+    project = Project.find()
+    if not grid:
+        raise UsageError("Give at least one axis, such as --grid lr=1e-3,1e-2.")
+    result = run_sweep(
+        chapter, parse_grid(grid, chapter, project), seeds, profile,
+        _overrides(parameter, [chapter], project), scheduler, workers, retries, timeout, output,
+        project, reporter=reporter(),
+    )  # fmt: skip
+    print(result.table)
+
+
+@app.command("record")
+def record_run(
+    chapter: Annotated[str, typer.Argument(help="The chapter, by file name in notebooks/.")],
+    profile: Annotated[str, typer.Option(help="gpu or paper.")],
+) -> None:
+    """Keep an executed gpu or paper run in results/, where the book shows it.
+
+    **Example**
+
+    - `book record dendritic_localized_learning --profile gpu`
+    """
+    from helpers.execution import record
+
+    print(record(chapter, profile))
+
+
+@app.command()
+def teach(
+    output: Annotated[
+        Path | None, typer.Option(help="The zip file, or a folder for it (default: in _build).")
+    ] = None,
+) -> None:
+    """Write the teaching pack: every chapter with and without its solutions, as one zip."""
+    from helpers import publishing
+
+    print(publishing.teaching_pack(Project.find(), output))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do for the book, and what to install."""
+    from dataclasses import asdict
+
+    from helpers.execution import doctor as examine
+
+    checks = examine()
+    if as_json:
+        _print_json([asdict(check) for check in checks])
+    else:
+        rows = [[c.state, c.name, f"{c.found}. {c.advice}".replace(". .", ".")] for c in checks]
+        _print_table(["state", "what", "what it means"], rows)
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(3)
+
+
+data = typer.Typer(help="Show, fetch and verify the real data sets.", invoke_without_command=True)
+app.add_typer(data, name="data", rich_help_panel=None)
+
+
+@data.callback()
+def _data(context: typer.Context) -> None:
+    """Show, fetch and verify the real data sets. Without a word after it: list them.
+
+    BOOK_DATA names a folder to look in before anything is downloaded.
+    """
+    if context.invoked_subcommand is None:
+        list_data()
+
+
+@data.command("list")
+def list_data(as_json: AsJson = False) -> None:
+    """List the data sets: size, licence, and whether they are on this machine."""
+    from helpers.data import registry
+    from helpers.data.download import size
+
+    rows = registry.status()
+    if as_json:
+        _print_json([{**vars(row), "licence": registry.DATASETS[row.name].licence} for row in rows])
+        return
+    table = [
+        [row.name, row.title, size(row.bytes), row.where, registry.DATASETS[row.name].licence]
+        for row in rows
+    ]
+    _print_table(["name", "title", "size", "where", "licence"], table)
+
+
+@data.command("fetch")
+def fetch_data(names: Annotated[list[str], typer.Argument(help="Data sets to get.")]) -> None:
+    """Download data sets that are not here yet, and verify them."""
+    from helpers.data import registry
+
+    for name in names:
+        for path in registry.fetch(name).values():
+            print(path)
+
+
+@data.command("verify")
+def verify_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets (default: all).")] = None,
+) -> None:
+    """Check the files that are here against their checksums. Nothing is downloaded."""
+    from helpers.data import registry
+
+    rows = [row for name in names or [None] for row in registry.verify(name)]
+    for row in rows:
+        good = "verified" if row.verified else row.where
+        print(f"{row.name}: {row.problem or good}")
+    if any(row.problem for row in rows):
+        raise typer.Exit(3)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table that fits the terminal; piped, one line for each row."""
+    if not sys.stdout.isatty():
+        for row in [columns, *rows]:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
 def main() -> None:
     """Run the command line, with one line for an error and no traceback."""
 
@@ -175,7 +417,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)  # so that kernels are stopped then too
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="book")
     except BookError as error:
         print(error, file=sys.stderr)
         code = error.exit_code
@@ -193,3 +435,7 @@ def _usage_error(error: Exception) -> int:
         raise error
     print(f"{error.format_message()} See `book --help`.", file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":
+    main()

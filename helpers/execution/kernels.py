@@ -137,7 +137,7 @@ class Client(NotebookClient):
         self.reset_execution_trackers()
         self.shutdown_kernel = "immediate"
         async with self.async_setup_kernel(**start):
-            self.session.process = getattr(self.km.provisioner, "process", None)
+            self.session.process = getattr(self.km.provisioner, "process", None)  # type: ignore[union-attr]
             sampler = asyncio.ensure_future(self._sample_memory())
             try:
                 await self._run_cells()

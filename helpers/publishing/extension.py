@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from .docstrings import process
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _ICON_SCRIPT = re.compile(r'\s*<script[^>]*src="[^"]*fontawesome\.js[^"]*"[^>]*></script>')
+_FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}")
 _ICON_CLASS = re.compile(r"\bfa-([a-z0-9-]+)")
 # Name, width, height, other names, code point, path: how the icon script lists each icon.
 _ICON = re.compile(r'"?([a-z0-9-]+)"?:\[(\d+),(\d+),\[([^\]]*)\],"[0-9a-f]+","([^"]+)"\]')
+# What the theme and Sphinx leave unclear to a reader with a screen reader.
+_UNCLEAR = (
+    (re.compile(r"<summary>(?=<span class=\"toctree-toggle\")"), '<summary aria-label="Subpages">'),
+    (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
+)
 # Nothing loads these.
 _UNUSED = ("scripts/fontawesome.js", "scripts/fontawesome.js.LICENSE.txt", "vendor", "**/*.map")
 _INDEX = """\
@@ -57,6 +65,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension with Sphinx."""
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it in any case
     app.add_css_file("icons.css", priority=900)
+    app.connect("autodoc-process-docstring", process)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -91,9 +100,14 @@ def _slim_icons(site: Path) -> None:
     for page in sorted(site.rglob("*.html")):
         text = page.read_text(encoding="utf-8")
         used.update(_ICON_CLASS.findall(text))
-        page.write_text(_ICON_SCRIPT.sub("", text), encoding="utf-8")
+        text = _ICON_SCRIPT.sub("", text)
+        for unclear, clear in _UNCLEAR:
+            text = unclear.sub(clear, text)
+        page.write_text(text, encoding="utf-8")
     for code in (static / "scripts").glob("*-theme.js"):  # these scripts set icons of their own
         used.update(_ICON_CLASS.findall(code.read_text(encoding="utf-8")))
+    for sheet in (static / "styles").glob("*.css"):  # no page loads the icon fonts any more
+        sheet.write_text(_FONT_FACE.sub("", sheet.read_text(encoding="utf-8")), encoding="utf-8")
     rules = [f'.fa-{n} {{ --icon: url("{known[n]}"); }}' for n in sorted(used) if n in known]
     (static / "icons.css").write_text(_ICON_BASE + "\n".join(rules) + "\n", encoding="utf-8")
     for pattern in _UNUSED:

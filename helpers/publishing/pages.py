@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from .records import PROFILES, VERDICTS, Record
 
 HEADLINE = "<!-- ledger:headline -->"
 NOT_RUN = "not run yet"
+PROFILE_NAMES = {"quick": "Quick", "gpu": "GPU", "paper": "Paper scale"}
+_CODE = re.compile(r"`([^`]+)`")
 API_INDEX = "book/api/index"
 # The sign and the word say the same as the colour.
 _BADGES = {
@@ -72,7 +75,7 @@ def headline(project: Project, records: Records) -> str:
     )
     if not records:
         return f"**No chapter is written yet**, of {chapters} that are planned."
-    head = "| Chapter | " + " | ".join(p.capitalize() for p in PROFILES) + " |"
+    head = "| Chapter | " + " | ".join(PROFILE_NAMES.values()) + " |"
     lines = [sentence, "", head, "|---" * (len(PROFILES) + 1) + "|"]
     for slug, by_profile in records.items():
         chapter = project.chapter(slug)
@@ -113,17 +116,13 @@ def runs_page(project: Project, records: Records) -> str:
         if chapter.slug not in records:
             continue
         by_profile = records[chapter.slug]
-        rows = [_run_row(by_profile[profile]) for profile in PROFILES]
+        facts = [run_facts(by_profile[profile]) for profile in PROFILES]
+        rows = [(name, *(f[name] for f in facts)) for name in facts[0]]
         lines += [
             "",
             f"## [{chapter.title}](../notebooks/{chapter.slug}.ipynb)",
             "",
-            _table(
-                f"Runs of {chapter.title}",
-                ("Profile", "Time", "Memory", "Device", "Machine", "Versions", "Date", "State"),
-                rows,
-                "runs",
-            ),
+            _table(f"Runs of {chapter.title}", ("", *PROFILE_NAMES.values()), rows, "runs"),
         ]
     lines += _not_written(project, records)
     return "\n".join(lines) + "\n"
@@ -131,21 +130,9 @@ def runs_page(project: Project, records: Records) -> str:
 
 def about_run(record: Record) -> str:
     """The box at the end of a chapter that tells about its run (MyST Markdown)."""
-    run = record.run or {}
-    rows = [
-        ("Profile", record.profile),
-        ("Time", _seconds(run)),
-        ("Peak memory", _memory(run)),
-        ("Device", _text(run.get("device"))),
-        ("Machine", _machine(run)),
-        ("Versions", _versions(run)),
-        ("Date", _text(run.get("date"))),
-        ("State", _state(record)),
-    ]
     slug = record.chapter.slug
-    body = "\n".join(
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in rows
-    )
+    facts = {"Profile": PROFILE_NAMES[record.profile], **run_facts(record)}
+    body = "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
     return (
         ":::{admonition} About this run\n:class: about-run\n\n"
         f'<dl class="facts">\n{body}\n</dl>\n\n'
@@ -210,7 +197,7 @@ def _chapter_claims(chapter: Chapter, by_profile: Mapping[str, Record]) -> list[
         "",
         f"{{cite:t}}`{chapter.paper_key}`. {chapter.idea}",
         "",
-        *(f"- {p.capitalize()}: {_summary(by_profile[p])}" for p in PROFILES),
+        *(f"- {PROFILE_NAMES[p]}: {_summary(by_profile[p])}" for p in PROFILES),
     ]
     known = {c["id"]: c for p in reversed(PROFILES) for c in by_profile[p].claims}
     for id in dict.fromkeys(c["id"] for p in PROFILES for c in by_profile[p].claims):
@@ -251,11 +238,12 @@ def _claim(id: str, claim: Mapping[str, Any], by_profile: Mapping[str, Record]) 
 
 
 def _claim_row(profile: str, claim: Mapping[str, Any] | None) -> tuple[str, ...]:
+    name = PROFILE_NAMES[profile]
     if claim is None:
-        return (profile, "–", "–", "–", badge(NOT_RUN))
+        return (name, "–", "–", "–", badge(NOT_RUN))
     controls = [("negative", claim["control"]), ("positive", claim.get("positive_control"))]
     return (
-        profile,
+        name,
         html.escape(measurement(claim, claim["unit"])),
         str(len(claim["seeds"])),
         "<br>".join(_control(kind, data) for kind, data in controls if data),
@@ -268,26 +256,26 @@ def _control(kind: str, data: Mapping[str, Any]) -> str:
     return html.escape(f"{kind}: {measurement(data)}, {met} the rule")
 
 
-def _run_row(record: Record) -> tuple[str, ...]:
-    run = record.run
-    if run is None:
-        return (record.profile, "–", "–", "–", "–", "–", "–", NOT_RUN)
-    cells = (
-        record.profile,
-        _seconds(run),
-        _memory(run),
-        _text(run.get("device")),
-        _machine(run),
-        _versions(run),
-        _text(run.get("date")),
-        _state(record),
-    )
-    return tuple(html.escape(cell) for cell in cells)
+def run_facts(record: Record) -> dict[str, str]:
+    """What is told about a run, as HTML by name."""
+    run = record.run or {}
+    facts = {
+        "State": _state(record),
+        "Date": _text(run.get("date")),
+        "Time": _seconds(run),
+        "Peak memory": _memory(run),
+        "Device": _text(run.get("device")),
+        "Machine": _machine(run),
+        "Versions": _versions(run),
+    }
+    return {name: _CODE.sub(r"<code>\1</code>", html.escape(text)) for name, text in facts.items()}
 
 
 def _table(label: str, head: Iterable[str], rows: Iterable[Iterable[str]], kind: str) -> str:
     """An HTML table that scrolls within itself, and can be reached by keyboard to do so."""
-    header = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    header = "".join(
+        f'<th scope="col">{html.escape(name)}</th>' if name else "<td></td>" for name in head
+    )
     body = "\n".join(
         "<tr>"
         + "".join(
@@ -330,6 +318,8 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _state(record: Record) -> str:
+    if record.run is None:
+        return NOT_RUN
     return "stale: " + "; ".join(record.stale) if record.stale else "current"
 
 

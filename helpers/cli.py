@@ -190,9 +190,7 @@ def claims(chapters: Chapters = None, profile: Profile = "quick", as_json: AsJso
     ]
     _print_table(["chapter", "claim", "rule", "measured", "verdict"], rows)
     for slug in (slug for slug, listed in found.items() if not listed):
-        print(
-            f"{slug}: no claims at {profile!r}; `book run {slug} --profile {profile}` makes them."
-        )
+        print(f"{slug}: no claims; `book run {slug} --profile {profile}` makes them.")
 
 
 def _measured(claim: dict[str, Any]) -> str:
@@ -210,16 +208,14 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(found)
         return
-    rows, notes = [], []
+    rows: list[list[str]] = []
+    notes: list[str] = []
     for row in found:
         if not row["written"]:
             rows.append([row["chapter"], "not written yet", "", ""])
             continue
-        cells = [
-            row["committed"]["state"],
-            *(_by_profile(row[k]) for k in ("executed", "recorded")),
-        ]
-        rows.append([row["chapter"], *cells])
+        runs = [_by_profile(row["executed"]), _by_profile(row["recorded"])]
+        rows.append([row["chapter"], row["committed"]["state"], *runs])
         for place, state in _places(row):
             notes.extend(f"{row['chapter']}, {place}: {reason}." for reason in state["reasons"])
     _print_table(["chapter", "in the repository", "executed here", "recorded"], rows)
@@ -326,7 +322,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         _print_json([asdict(check) for check in checks])
     else:
-        rows = [[c.state, c.name, f"{c.found}. {c.advice}".replace(". .", ".")] for c in checks]
+        rows = [[c.state, c.name, f"{c.found}. {c.advice}".strip()] for c in checks]
         _print_table(["state", "what", "what it means"], rows)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(3)
@@ -380,7 +376,8 @@ def verify_data(
     """Check the files that are here against their checksums. Nothing is downloaded."""
     from helpers.data import registry
 
-    rows = [row for name in names or [None] for row in registry.verify(name)]
+    chosen: list[str | None] = [*names] if names else [None]
+    rows = [row for name in chosen for row in registry.verify(name)]
     for row in rows:
         good = "verified" if row.verified else row.where
         print(f"{row.name}: {row.problem or good}")
@@ -409,17 +406,23 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-def main() -> None:
-    """Run the command line, with one line for an error and no traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line, with one line for an error and no traceback.
+
+    Parameters
+    ----------
+    arguments : what follows ``book`` (default: those of this process)
+    """
 
     def end(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)  # so that kernels are stopped then too
     try:
-        code = app(standalone_mode=False, prog_name="book")
+        code = app(arguments, standalone_mode=False, prog_name="book")
     except BookError as error:
-        print(error, file=sys.stderr)
+        # Failed chapters were told when they failed, so that a long run need not be waited for.
+        print(getattr(error, "summary", None) or error, file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         print("Interrupted: kernels are stopped, and nothing is half-written.", file=sys.stderr)

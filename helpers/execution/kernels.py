@@ -194,7 +194,7 @@ class _Engine(Engine):
     """The papermill engine behind `execute`."""
 
     @classmethod
-    def execute_managed_notebook(  # type: ignore[override]
+    def execute_managed_notebook(
         cls, nb_man: Any, kernel_name: str, *, session: Session, start: dict[str, Any], **_: Any
     ) -> None:
         session.nb = nb_man.nb

@@ -16,8 +16,8 @@ _LINE_SECONDS = 15.0  # between two plain lines about the same chapter
 class Reporter:
     """Told what happens in a run. This one says nothing; the others show it."""
 
-    def started(self, name: str, cells: int) -> None:
-        """A chapter's kernel starts."""
+    def started(self, name: str, cells: int, unit: str = "code cells") -> None:
+        """A chapter's kernel starts, or a sweep."""
 
     def cell(self, name: str, done: int, cells: int) -> None:
         """A chapter has finished ``done`` of its ``cells`` code cells."""
@@ -43,20 +43,23 @@ class Lines(Reporter):
         self._lock = threading.Lock()
         self._started: dict[str, float] = {}
         self._said: dict[str, float] = {}
+        self._units: dict[str, str] = {}
 
     def _say(self, text: str) -> None:
         with self._lock:
             print(text, file=self._stream, flush=True)
 
-    def started(self, name: str, cells: int) -> None:
+    def started(self, name: str, cells: int, unit: str = "code cells") -> None:
         self._started[name] = self._said[name] = time.monotonic()
-        self._say(f"{name}: started, {cells} code cells")
+        self._units[name] = unit
+        self._say(f"{name}: started, {cells} {unit}")
 
     def cell(self, name: str, done: int, cells: int) -> None:
         now = time.monotonic()
         if now - self._said.get(name, now) >= _LINE_SECONDS and done < cells:
             self._said[name] = now
-            self._say(f"{name}: {done}/{cells} cells, {now - self._started[name]:.0f} s")
+            seconds = now - self._started[name]
+            self._say(f"{name}: {done}/{cells} {self._units[name]}, {seconds:.0f} s")
 
     def finished(self, outcome: Outcome) -> None:
         self._say(outcome.line())
@@ -77,13 +80,16 @@ class Bars(Reporter):
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._progress = Progress(
-            *columns, TextColumn("cells"), TimeElapsedColumn(), console=Console(stderr=True)
+            *columns,
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
         )
         self._tasks: dict[str, Any] = {}
 
-    def started(self, name: str, cells: int) -> None:
+    def started(self, name: str, cells: int, unit: str = "code cells") -> None:
         self._progress.start()
-        self._tasks[name] = self._progress.add_task(name, total=cells)
+        self._tasks[name] = self._progress.add_task(name, total=cells, unit=unit)
 
     def cell(self, name: str, done: int, cells: int) -> None:
         if name in self._tasks:

@@ -82,12 +82,17 @@ class Outcome:
 
 
 class RunFailed(BookError):
-    """At least one chapter failed. ``outcomes`` tells about all of them."""
+    """At least one chapter failed.
+
+    ``outcomes`` tells about all of them, ``summary`` names the failed ones in one line.
+    """
 
     def __init__(self, outcomes: list[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.state == "failed"]
         super().__init__("\n".join(outcome.line() for outcome in failed))
         self.outcomes = outcomes
+        names = ", ".join(outcome.name or outcome.chapter for outcome in failed)
+        self.summary = f"{len(failed)} of {len(outcomes)} chapters failed: {names}."
         self.exit_code = min(outcome.exit_code for outcome in failed)
 
 

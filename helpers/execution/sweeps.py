@@ -74,10 +74,9 @@ class SweepFailed(BookError):
     def __init__(self, sweep: Sweep) -> None:
         lines = [f"{name}: {error}" for name, error in sweep.failed.items()]
         total = len(sweep.failed) + len(sweep.done) + len(sweep.kept)
-        lines.append(
-            f"{len(sweep.failed)} of {total} points failed; the same command retries them."
-        )
-        super().__init__("\n".join(lines))
+        count = f"{len(sweep.failed)} of {total} points failed"
+        self.summary = f"{count}: the same command tries them again."
+        super().__init__("\n".join([*lines, self.summary]))
         self.sweep = sweep
 
 
@@ -173,7 +172,7 @@ def sweep(
         if todo:
             with _client(scheduler, workers, len(todo)) as client:
                 finished = _run_points(client, todo, slug, profile, limit, retries, project)
-                reporter.started(f"sweep of {slug}", len(todo))
+                reporter.started(f"sweep of {slug}", len(todo), "points")
                 for number, (point, answer) in enumerate(finished, start=1):
                     outcome = _kept(point, answer, slug, profile, project)
                     if outcome.error:
@@ -184,7 +183,8 @@ def sweep(
                     reporter.finished(outcome)
     finally:
         reporter.close()
-        _write_results(Path(folder), [*kept, *done], slug, profile, names, project)
+        ready = [point for point in points if point in kept or point in done]
+        _write_results(Path(folder), ready, slug, profile, names, list(grid), project)
     result = Sweep(Path(folder), [p.name for p in done], [p.name for p in kept], failed)
     if failed:
         raise SweepFailed(result)
@@ -290,7 +290,7 @@ def _run_points(
         )  # fmt: skip
         futures[future] = point
     try:
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             error = future.exception()
             yield futures[future], error if error is not None else future.result()
             future.release()
@@ -361,7 +361,13 @@ def _kept(point: Point, answer: Any, slug: str, profile: str, project: Project) 
 
 
 def _write_results(
-    folder: Path, points: list[Point], slug: str, profile: str, names: list[str], project: Project
+    folder: Path,
+    points: list[Point],
+    slug: str,
+    profile: str,
+    names: list[str],
+    axes: list[str],
+    project: Project,
 ) -> None:
     if not points:
         return
@@ -372,9 +378,8 @@ def _write_results(
     table.to_parquet(buffer, index=False)
     write_whole(folder / "results.parquet", buffer.getvalue())
     write_whole(folder / "results.csv", table.to_csv(index=False))
-    axis = names[0] if names else ""
-    if axis and table["claim"].notna().any():
-        _plot(folder, table, [_column(name) for name in names if name != "seeds"])
+    if axes and table["claim"].notna().any():
+        _plot(folder, table, [_column(name) for name in axes])
 
 
 _RESULT_COLUMNS = (

@@ -18,7 +18,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 # find, and paths round differently; these settings ask every x86-64 processor for the same one.
 REPRODUCIBLE_ENVIRONMENT: dict[str, str] = {
     "PYTHONHASHSEED": "0",
-    "MKL_CBWR": "COMPATIBLE",
+    "MKL_CBWR": "AVX2,STRICT",
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

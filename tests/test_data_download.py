@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -131,13 +132,21 @@ def _place(root: Path, content: bytes) -> Path:
 def test_a_download_is_whole_and_happens_once(
     toy: DataFile, server: Server, folders: SimpleNamespace, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    notes: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    pooch.get_logger().setLevel("INFO")
+    pooch.get_logger().addHandler(handler)
     for _ in range(2):
         path = registry.fetch("toy")["toy.bin"]
         assert path == folders.cache / "toys" / "toy.bin"
         assert path.read_bytes() == CONTENT
     assert server.asked == [None]
     assert _left(folders) == {"toy.bin"}
-    assert capfd.readouterr() == ("", "")  # nothing that would end up in a notebook's outputs
+    pooch.get_logger().removeHandler(handler)
+    # nothing that would end up in a notebook's outputs
+    assert notes == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_mirror_comes_first(toy: DataFile, server: Server, folders: SimpleNamespace) -> None:

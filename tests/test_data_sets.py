@@ -294,6 +294,14 @@ def test_python_docs() -> None:
         data.text("python-docs", characters=10)
 
 
+def test_python_docs_come_in_the_order_of_their_names(monkeypatch: Any) -> None:
+    module = ModuleType("pydoc_data.topics")
+    module.topics = {"b": "B" * 60 + "\n", "a": "A" * 60 + "\n"}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", module)
+    docs = data.text("python-docs")
+    assert docs.train + docs.validation + docs.test == "A" * 60 + "\n\n" + "B" * 60 + "\n"
+
+
 @pytest.mark.parametrize("topics", [None, [], {}, {"a": 3}], ids=str)
 def test_a_python_without_its_topics(topics: Any, monkeypatch: Any) -> None:
     module = ModuleType("pydoc_data.topics")
@@ -407,6 +415,8 @@ def test_cifar10_archive(tmp_path: Path, monkeypatch: Any) -> None:
     archive = _cifar(tmp_path / "a.tar.gz")
     train, test, classes = loaders.read_cifar10(archive)
     assert train[0].shape == (100, 3, 32, 32)
+    first = np.random.RandomState(0).randint(0, 256, (20, 3072)).astype(np.uint8)
+    assert np.array_equal(train[0][:20].reshape(20, -1), first)
     expected = np.random.RandomState(5).randint(0, 256, (20, 3072)).astype(np.uint8)
     assert np.array_equal(test[0].reshape(20, -1), expected)
     assert test[1].tolist() == [*range(10)] * 2
@@ -458,6 +468,73 @@ def test_idx_sets(name: str, tmp_path: Path, monkeypatch: Any) -> None:
     back = images.test_x.reshape(-1, *images.shape)[:, 0] * 255
     np.testing.assert_allclose(back, pixels[200:], atol=1e-3)
     assert len(images.classes) == 10
+
+
+def _rows(sentences: data.Sentences) -> set[tuple[str, int]]:
+    return {row for part in PARTS for row in getattr(sentences, part)}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("mr", "rt-polarity.neg", "rt-polarity.pos"),
+        ("subj", "subj.objective", "subj.subjective"),
+    ],
+)
+def test_sets_of_two_files(
+    name: str, first: str, second: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    lines = [b"caf\xe9 \x97 %d \n" % i for i in range(10)]
+    files = {first: b"".join(lines), second: b"".join(reversed(lines)) + b"end \n"}
+    _register(monkeypatch, tmp_path, name, files)
+    sentences = data.sentences(name)
+    assert _sizes(sentences) == [17, 2, 2]
+    expected = {(f"café — {i}", label) for i in range(10) for label in (0, 1)} | {("end", 1)}
+    assert _rows(sentences) == expected
+
+
+def test_sst2_keeps_its_official_split(tmp_path: Path, monkeypatch: Any) -> None:
+    parts = {"train": "1 good é\n0 bad\n", "dev": "0 so so\n", "test": "1 fine\n"}
+    files = {f"stsa.binary.{part}": text.encode() for part, text in parts.items()}
+    _register(monkeypatch, tmp_path, "sst-2", files)
+    sentences = data.sentences("sst-2")
+    assert sentences.train == (("good é", 1), ("bad", 0))
+    assert (sentences.validation, sentences.test) == ((("so so", 0),), (("fine", 1),))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("chnsenticorp", "ChnSentiCorp_htl_all.csv"), ("waimai", "waimai_10k.csv")],
+)
+def test_chinese_reviews(name: str, file: str, tmp_path: Path, monkeypatch: Any) -> None:
+    rows = [f'{i % 2},"好, {i}"' for i in range(20)]
+    content = "\n".join(["label,review", *rows, "1,"]).encode("utf-8-sig")
+    _register(monkeypatch, tmp_path, name, {file: content})
+    assert _rows(data.sentences(name)) == {(f"好, {i}", i % 2) for i in range(20)}
+
+
+def test_text_and_series_files(tmp_path: Path, monkeypatch: Any) -> None:
+    verse = "First Citizen:\nBefore\n" * 10
+    _register(monkeypatch, tmp_path, "tiny-shakespeare", {"input.txt": verse.encode()})
+    text = data.text("tiny-shakespeare")
+    assert text.train + text.validation + text.test == verse
+    values = np.random.RandomState(0).rand(100, 8)
+    lines = "\n".join(",".join(f"{v:.6f}" for v in row) for row in values)
+    packed = {"exchange_rate.txt.gz": gzip.compress(lines.encode())}
+    _register(monkeypatch, tmp_path, "exchange-rate", packed)
+    rates = data.series("exchange-rate")
+    assert _sizes(rates) == [70, 10, 20]
+    np.testing.assert_allclose(rates.test * rates.sd + rates.mean, values[80:], atol=1e-5)
+
+
+def test_etth1_is_cut_in_months(tmp_path: Path, monkeypatch: Any) -> None:
+    start = np.datetime64("2016-07-01T00")
+    rows = [f"{str(start + i).replace('T', ' ')}:00:00,{i}" for i in range(20 * 720 + 5)]
+    content = "\n".join(["date,OT", *rows]).encode()
+    _register(monkeypatch, tmp_path, "ett-h1", {"ETTh1.csv": content})
+    ett = data.series("ett-h1")
+    assert _sizes(ett) == [8640, 2880, 2880]  # the last 5 hours are left out
+    assert ett.validation[0, 0] * ett.sd[0] + ett.mean[0] == pytest.approx(8640, abs=0.01)
 
 
 @needs_mirror
@@ -735,10 +812,10 @@ def test_own_sentences(tmp_path: Path) -> None:
     assert _sizes(sentences) == [22, 4, 4]
     rows = [row for part in PARTS for row in getattr(sentences, part)]
     assert sorted(rows) == sorted((f"quite, {i}", 1 - i % 2) for i in range(30))
-    tabs = [f'say "{i}\u2028now\t{("no", "yes")[i % 2]}' for i in range(30)]
+    tabs = [f'"{i}\u2028now, he said\t{("no", "yes")[i % 2]}' for i in range(30)]
     other = data.sentences(_csv(tmp_path, "text\tlabel", tabs, "own.tsv"))
     assert _sizes(other) == [22, 4, 4]
-    assert other.train[0][0].startswith('say "')
+    assert other.train[0][0].startswith('"')
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ def standardise(
     constant = low == high
     mean = np.where(constant, low, train.mean(axis=(0, 2), dtype=np.float64))
     sd = np.array([_sd(train[:, g], mean[g]) for g in range(groups)])
-    sd[constant] = 0.0
     scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
     done = []
     for part in parts:

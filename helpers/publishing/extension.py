@@ -7,7 +7,9 @@ the pages use, puts the executed notebooks behind the download links, and writes
 from __future__ import annotations
 
 import html
+import importlib
 import importlib.util
+import pkgutil
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _ICON_SCRIPT = re.compile(r'\s*<script[^>]*src="[^"]*fontawesome\.js[^"]*"[^>]*></script>')
+_ARRAY = re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]")
+_MODULE = re.compile(r"~(?!helpers\.)(?:\w+\.)+(\w+)")
 _FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}")
 _ICON_CLASS = re.compile(r"\bfa-([a-z0-9-]+)")
 # Name, width, height, other names, code point, path: how the icon script lists each icon.
@@ -65,9 +69,53 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension with Sphinx."""
     app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it in any case
     app.add_css_file("icons.css", priority=900)
+    app.connect("builder-inited", _load_lazy_names)
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", _shorten)
+    app.connect("env-check-consistency", _number_by_page)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _load_lazy_names(app: Sphinx) -> None:
+    """Load what the packages import only when it is asked for, so that autodoc sees it."""
+    import helpers
+
+    for found in pkgutil.iter_modules(helpers.__path__, "helpers."):
+        if found.ispkg:
+            package = importlib.import_module(found.name)
+            for name in getattr(package, "__all__", ()):
+                setattr(package, name, getattr(package, name))
+
+
+def _shorten(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Write types in a signature as the source does, without their modules."""
+
+    def short(text: str | None) -> str | None:
+        if text is None:
+            return None
+        return _ARRAY.sub(r"NDArray[\1]", _MODULE.sub(r"\1", text))
+
+    return short(signature), short(returns)
+
+
+def _number_by_page(app: Sphinx, env: Any) -> None:
+    """Count figures and exercises on each page from 1, as equations are.
+
+    A chapter's numbers then do not change when an earlier chapter gains a figure.
+    """
+    for kinds in env.toc_fignumbers.values():
+        for numbers in kinds.values():
+            for number, id in enumerate(sorted(numbers, key=numbers.__getitem__), start=1):
+                numbers[id] = (number,)
 
 
 def _finish(app: Sphinx, exception: Exception | None) -> None:

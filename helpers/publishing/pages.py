@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..claims import FAILS, HOLDS, INCONCLUSIVE, measurement
@@ -34,7 +36,7 @@ Every result on this site comes from one of these runs. A run is current while t
 parts of `helpers` it uses, its parameters and the pinned versions are those of the run."""
 _API_TEXT = """\
 What repeats in the chapters and teaches nothing. A chapter's own method is in its notebook."""
-_INTERNAL = ("cli", "publishing.extension")  # no part of the library a reader would import
+_INTERNAL = ("cli",)  # a command, no part of the library
 
 Records = Mapping[str, Mapping[str, Record]]
 
@@ -156,7 +158,11 @@ def api_pages(project: Project) -> dict[str, str]:
 
 
 def public_modules(project: Project) -> dict[str, list[str]]:
-    """Modules with API pages: each top-level module or package, with its public submodules."""
+    """Modules with API pages, by top-level module or package.
+
+    A package that lists its names in ``__all__`` is its own public face; its submodules count
+    only as far as they are in that list. Any other package counts with all of its submodules.
+    """
     found: dict[str, list[str]] = {}
     for path in sorted(project.helpers.rglob("*.py")):
         parts = list(path.relative_to(project.helpers).with_suffix("").parts)
@@ -165,8 +171,20 @@ def public_modules(project: Project) -> dict[str, list[str]]:
         name = ".".join(parts)
         if not parts or name in _INTERNAL or any(p.startswith("_") for p in parts):
             continue
-        found.setdefault(parts[0], []).append(f"helpers.{name}")
+        listed = _listed_names(project.helpers / parts[0] / "__init__.py")
+        if len(parts) == 1 or listed is None or parts[1] in listed:
+            found.setdefault(parts[0], []).append(f"helpers.{name}")
     return found
+
+
+def _listed_names(path: Path) -> list[str] | None:
+    """The value of ``__all__`` in a module, read without importing it."""
+    if not path.is_file():
+        return None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return None
 
 
 def anchor(slug: str) -> str:
@@ -181,8 +199,6 @@ def _automodule(name: str) -> str:
 
 
 def _first_line(project: Project, theme: str) -> str:
-    import ast
-
     path = project.helpers / f"{theme}.py"
     if not path.is_file():
         path = project.helpers / theme / "__init__.py"

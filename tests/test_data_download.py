@@ -231,6 +231,50 @@ def test_shorter_content_is_truncated(
     assert not (folders.cache / "toys" / "toy.bin").exists()
 
 
+def test_a_leftover_longer_than_the_homes_file(
+    toy: DataFile, server: Server, folders: SimpleNamespace
+) -> None:
+    part = folders.cache / "toys" / "toy.bin.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"other" * 1000)
+    server.content = CONTENT[:1000]
+    with pytest.raises((TruncatedError, OfflineError)):
+        registry.fetch("toy")
+    assert server.asked[:2] == ["bytes=5000-", None]
+
+
+def test_an_endless_transfer_is_stopped(
+    toy: DataFile, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.content = CONTENT * 40
+    lengths = []
+    replace = Path.replace
+
+    def measured(self: Path, target: object) -> Path:
+        lengths.append(self.stat().st_size)
+        return replace(self, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "replace", measured)
+    with pytest.raises(ChecksumError):
+        registry.fetch("toy")
+    assert lengths
+    assert max(lengths) < 2 * len(CONTENT)
+
+
+def test_an_interruption_keeps_the_part_only(
+    toy: DataFile, folders: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tqdm.tqdm.update", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            registry.fetch("toy")
+    assert _left(folders) == {"toy.bin.part"}
+    assert registry.fetch("toy")["toy.bin"].read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_moved_home(toy: DataFile, server: Server, status: int) -> None:
     server.statuses = [status]
@@ -277,6 +321,11 @@ def test_no_network_and_no_mirror(
     with pytest.raises(OfflineError, match="BOOK_DATA is not set"):
         registry.fetch("toy")
     assert _left(folders) == set()
+    part = folders.cache / "toys" / "toy.bin.part"
+    part.write_bytes(CONTENT[:1000])
+    with pytest.raises(OfflineError):
+        registry.fetch("toy")
+    assert part.read_bytes() == CONTENT[:1000]  # for the day the network is back
     assert OfflineError.exit_code == MissingError.exit_code == 3
 
 

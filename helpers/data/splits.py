@@ -68,19 +68,19 @@ def consecutive(
 
 
 def standardise(
-    parts: Sequence[Floats], groups: int
+    parts: Sequence[NDArray[np.floating[Any]]], groups: int
 ) -> tuple[list[Floats], NDArray[np.float64], NDArray[np.float64]]:
     """Subtract the mean and divide by the standard deviation of the first part.
 
     Parameters
     ----------
-    parts : float32 (N_i, D); the first is the training part
+    parts : float32 or float64 (N_i, D); the first is the training part
     groups : D is cut in this many equal runs that share one mean and one sd: the number of
         channels, or D for one mean and sd per feature
 
     Returns
     -------
-    the parts; mean and sd, float64 (groups,). A group that is constant in the training part
+    the parts, float32; mean and sd, float64 (groups,). A group constant in the training part
     becomes 0 in every part, and its sd is reported as 0.
     """
     train = parts[0].reshape(len(parts[0]), groups, -1)
@@ -91,14 +91,15 @@ def standardise(
     scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
     done = []
     for part in parts:
-        x = part.reshape(len(part), groups, -1) - mean[:, None].astype(np.float32)
-        x *= scale[:, None].astype(np.float32)
-        done.append(x.reshape(part.shape))
+        # In the part's own precision: a copy of all images in float64 would double the memory.
+        x = part.reshape(len(part), groups, -1) - mean[:, None].astype(part.dtype)
+        x *= scale[:, None].astype(part.dtype)
+        done.append(x.reshape(part.shape).astype(np.float32, copy=False))
     return done, mean, sd
 
 
-def _sd(x: Floats, mean: float) -> float:
-    return float(np.sqrt(np.square(x - np.float32(mean)).mean(dtype=np.float64)))
+def _sd(x: NDArray[np.floating[Any]], mean: float) -> float:
+    return float(np.sqrt(np.square(x - x.dtype.type(mean)).mean(dtype=np.float64)))
 
 
 def classification(
@@ -156,11 +157,9 @@ def split_series(
         parts = np.split(values[: ends[-1]], ends[:-1])
     else:
         parts = list(consecutive(values, (0.1, 0.2)))
-    # Centre before the cast: float32 would lose the variation of a large, nearly constant column.
-    centre = parts[0].mean(axis=0)
-    scaled, mean, sd = standardise([(p - centre).astype(np.float32) for p in parts], len(columns))
+    scaled, mean, sd = standardise(parts, len(columns))
     train, validation, test = scaled
-    return Series(name, train, validation, test, tuple(columns), mean + centre, sd)
+    return Series(name, train, validation, test, tuple(columns), mean, sd)
 
 
 def split_sentences(

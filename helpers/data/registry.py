@@ -210,7 +210,7 @@ _ROWS = (
         citation="Zhou, Zhang, Peng, Zhang, Li, Xiong, Zhang. Informer: beyond efficient "
         "transformer for long sequence time-series forecasting. AAAI 2021.",
         home="https://github.com/zhouhaoyi/ETDataset",
-        note="Hourly, July 2016 to June 2018: 17,420 rows of 7 columns; the last is the oil temperature.",
+        note="Hourly, July 2016 to June 2018: 17,420 rows of 7 columns, oil temperature last.",
         folder="ett-small",
     ),
     DataSet(

@@ -48,7 +48,8 @@ def good() -> Notebook:
         new_code_cell(
             "lr: float = 1e-3  # step size\nwidths: list[int] = [64, 32]  # units per layer\n"
             'device: str = "auto"  # {auto|cpu} where tensors live\n'
-            'noise: dict[str, float] = {"low": 0.1}  # spread by name',
+            'noise: dict[str, float] = {"low": 0.1}  # spread by name\n'
+            "depth: int | None = None  # layers; None for all",
             metadata={"tags": ["parameters"]},
         ),
         new_code_cell(
@@ -208,6 +209,8 @@ BAD: dict[str, list[Callable[[Notebook], None]]] = {
         set_source("parameters", "widths: list[int] = [1.5]  # units"),
         set_source("parameters", "deep: bool = 1  # more layers"),
         set_source("parameters", "lr: float  # step size"),
+        set_source("parameters", "lr: float | None  # step size"),
+        set_source("parameters", "depth: int | None = 1.5  # layers"),
         set_source("parameters", "import math"),
     ],
     "one-path": [

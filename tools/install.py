@@ -20,6 +20,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED = ((3, 11), (3, 14))  # first version that works, first that does not
@@ -43,6 +45,9 @@ WHAT = {
     "lab": "JupyterLab",
 }
 LOG_LINES = 6  # lines of pip's output that a failure shows
+# With every version pinned pip has nothing to search. When it starts to try other versions, a pin
+# cannot be had, and it would go on for a quarter of an hour before it says so.
+SEARCHING = "pip is looking at multiple versions of"
 
 
 class Problem(Exception):
@@ -236,9 +241,34 @@ class Environment:
         command = [self.python, "-m", "pip", "install", "--constraint", "constraints.txt"]
         with self.log.open("a", encoding="utf-8") as log:
             start = log.tell()
-            failed = run_with_clock([*command, *arguments], log, title, self.root)
+            failed = run_with_clock([*command, *arguments], log, title, self)
         if failed:
-            raise Problem(explain(self.log.read_text(encoding="utf-8", errors="replace")[start:]))
+            said = self.said(start)
+            raise Problem(self.unavailable() if SEARCHING in said else explain(said))
+
+    def said(self, start: int) -> str:
+        """Return pip's output from the position ``start`` of the log on."""
+        with self.log.open(encoding="utf-8", errors="replace") as log:
+            log.seek(start)
+            return log.read()
+
+    def unavailable(self) -> str:
+        """Say which pinned version cannot be had for this Python."""
+        command = [self.python, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps"]
+        asked = subprocess.run(
+            [*command, "--ignore-installed", "--requirement", "constraints.txt"],
+            capture_output=True,
+            text=True,
+            cwd=self.root,
+            env=clean(),
+        )
+        match = re.search(r"No matching distribution found for (\S+)", asked.stderr)
+        pin = match[1] if match else "a version"
+        version = ".".join(map(str, sys.version_info[:3]))
+        return (
+            f"constraints.txt asks for {pin}, which pip cannot get for Python {version}; "
+            "try a newer Python, such as PYTHON=python3.12 make book, and please report this."
+        )
 
 
 def whole(info: Path) -> bool:
@@ -267,9 +297,16 @@ def clean() -> dict[str, str]:
     }
 
 
-def run_with_clock(command: list[str | Path], log, title: str, root: Path) -> int:
-    """Run a command with its output in ``log``, and show on one line how long it takes."""
-    started = time.monotonic()
+def run_with_clock(
+    command: list[str | Path], log: TextIO, title: str, environment: Environment
+) -> int:
+    """Run pip with its output in ``log``, and show on one line how long it takes.
+
+    Returns
+    -------
+    pip's exit status; another than zero, too, when it was stopped because it began to search
+    """
+    started, start = time.monotonic(), log.tell()
     live = sys.stdout.isatty()
     if live:
         print(title, end=" ...", flush=True)
@@ -278,7 +315,7 @@ def run_with_clock(command: list[str | Path], log, title: str, root: Path) -> in
         stdout=log,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        cwd=root,
+        cwd=environment.root,
         env=clean(),
     )
     try:
@@ -286,6 +323,8 @@ def run_with_clock(command: list[str | Path], log, title: str, root: Path) -> in
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(timeout=1)
                 break
+            if SEARCHING in environment.said(start):
+                process.terminate()
             if live:
                 print(f"\r{title} ... {time.monotonic() - started:.0f} s", end="", flush=True)
     except BaseException:  # also Ctrl-C and SIGTERM: pip must not go on alone

@@ -40,6 +40,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     "float": lambda v: type(v) in (int, float),
     "str": lambda v: isinstance(v, str),
     "bool": lambda v: isinstance(v, bool),
+    "None": lambda v: v is None,
     "list[int]": lambda v: isinstance(v, list) and all(type(x) is int for x in v),
     "list[float]": lambda v: isinstance(v, list) and all(type(x) in (int, float) for x in v),
     "list[str]": lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
@@ -212,17 +213,19 @@ def _typed(cell: Cell) -> Iterator[Finding]:
             yield cell.finding("typed-parameters", f"{where}: write `name: type = value  # why`")
             continue
         name, kind = node.target.id, ast.unparse(node.annotation)
-        if kind not in TYPES:
-            message = f"{name}: the type {kind} is not one of {', '.join(TYPES)}"
+        kinds = kind.split(" | ")
+        if any(each not in TYPES for each in kinds):
+            message = f"{name}: the type {kind} is not made of {', '.join(TYPES)}"
             yield cell.finding("typed-parameters", message)
             continue
         try:
-            value = ast.literal_eval(node.value) if node.value else None
+            value = ast.literal_eval(node.value) if node.value else ast
         except ValueError:
             yield cell.finding("typed-parameters", f"{name}: the value must be a plain literal")
             continue
-        if not TYPES[kind](value):
-            yield cell.finding("typed-parameters", f"{name}: {value!r} is not a {kind}")
+        if not any(TYPES[each](value) for each in kinds):
+            shown = "no value" if value is ast else repr(value)
+            yield cell.finding("typed-parameters", f"{name}: {shown} is not a {kind}")
         if not commented.intersection(range(node.lineno, (node.end_lineno or node.lineno) + 1)):
             yield cell.finding("typed-parameters", f"{name}: say in a comment what it sets")
 

@@ -4,6 +4,8 @@
 PYTHON_IN := .venv/bin/python
 BOOK := $(PYTHON_IN) -m helpers.cli
 INSTALL := sh tools/install.sh
+# An author's name looks like a slip to the spelling check.
+SPELL := $(PYTHON_IN) -m codespell_lib --ignore-words-list raison
 
 # PYTHON chooses the interpreter of .venv: PYTHON=python3.12 make book
 export PYTHON
@@ -40,9 +42,10 @@ chapter: ## run one chapter: C=its_name [PROFILE=gpu] [ARGS="-p name=value"]
 	@$(INSTALL) book
 	@$(BOOK) run "$(C)" --profile "$(PROFILE)" $(ARGS)
 
-refresh: ## renew the committed outputs of chapters that are out of date (C=one chapter)
+refresh: ## renew the committed outputs that are out of date, and the README's table (C=one chapter)
 	@$(INSTALL) book
 	@$(BOOK) refresh $(C) $(ARGS)
+	@$(PYTHON_IN) -c "from helpers.publishing import update_readme; update_readme()"
 
 sweep: ## run a chapter over a grid: C=its_name GRID="lr=1e-3,1e-2" [SEEDS=5]
 	@test -n "$(C)" -a -n "$(GRID)" || { echo 'Which grid? make sweep C=dendritic_localized_learning GRID="lr=1e-3,1e-2"' >&2; exit 2; }
@@ -54,7 +57,10 @@ lint: ## check style, types, spelling and the notebook rules
 	@$(PYTHON_IN) -m ruff check .
 	@$(PYTHON_IN) -m ruff format --check .
 	@$(PYTHON_IN) -m mypy
-	@$(PYTHON_IN) -m codespell_lib --toml pyproject.toml $$(git ls-files '*.md' '*.py' '*.yml' '*.yaml' '*.bib' '*.cff' Makefile)
+	@$(SPELL) $$(git ls-files '*.md' '*.py' '*.yml' '*.yaml' '*.bib' '*.cff' Makefile)
+	@for notebook in notebooks/*.ipynb; do \
+	    $(PYTHON_IN) -m jupytext --quiet --to md --output - "$$notebook" | $(SPELL) - || exit 1; \
+	done
 	@$(PYTHON_IN) tools/lint_notebooks.py
 
 clean: ## remove what was built (the environment stays)

@@ -197,7 +197,7 @@ BAD: dict[str, list[Callable[[Notebook], None]]] = {
     "one-title": [replace_text("# A chapter", "A chapter"), add_text("# Another title")],
     "no-empty-cells": [set_source("check", "  \n"), add_text("")],
     "counts-in-order": [run_twice, never_run],
-    "known-tags": [retag("check", ["chek"]), retag("check", ["hide-everything"])],
+    "known-tags": [retag("check", ["checks"]), retag("check", ["hide-everything"])],
     "one-parameters-cell": [double_parameters, drop("parameters")],
     "typed-parameters": [
         set_source("parameters", "lr = 1e-3  # step size"),

@@ -16,6 +16,8 @@ import typer
 
 from helpers.project import BookError, Project, UsageError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="book",
     help="Run, check and build *Ten papers you can run*.",
@@ -424,11 +426,12 @@ def main(arguments: list[str] | None = None) -> None:
         # Failed chapters were told when they failed, so that a long run need not be waited for.
         print(getattr(error, "summary", None) or error, file=sys.stderr)
         code = error.exit_code
-    except KeyboardInterrupt:
-        print("Interrupted: kernels are stopped, and nothing is half-written.", file=sys.stderr)
-        code = 130
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
     except Exception as error:
         code = _usage_error(error)
+    if code == _INTERRUPTED:  # typer may have caught the interruption itself
+        print("Interrupted: kernels are stopped, and nothing is half-written.", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

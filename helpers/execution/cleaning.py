@@ -90,32 +90,47 @@ def _clean_metadata(metadata: dict[str, Any]) -> None:
 
 def _clean_outputs(outputs: list[Any], count: int | None, tidy: Callable[[str], str]) -> list[Any]:
     kept: list[Any] = []
-    for output in outputs:
+    for output in _clean_streams(outputs, tidy):
         kind = output["output_type"]
         if kind == "stream":
-            _append_stream(kept, output)
+            kept.append(output)
         elif kind == "error":
             output["evalue"] = tidy(output["evalue"])
             output["traceback"] = [tidy(line) for line in output["traceback"]]
             kept.append(output)
-        elif _WIDGET not in output["data"]:
+        else:
             _clean_data(output["data"], tidy)
             if kind == "execute_result":
                 output["execution_count"] = count
             kept.append(output)
-    for output in kept:
-        if output["output_type"] == "stream":
-            output["text"] = _until_stable(output["text"], lambda t: _drop_progress(tidy(t)))
-    return [o for o in kept if o["output_type"] != "stream" or o["text"].strip("\n")]
+    return kept
 
 
-def _append_stream(kept: list[Any], output: Any) -> None:
-    """Join a stream to the one before it, if that has the same name."""
-    output["text"] = joined(output["text"])
-    if kept and kept[-1]["output_type"] == "stream" and kept[-1]["name"] == output["name"]:
-        kept[-1]["text"] += output["text"]
-    elif output["text"]:
-        kept.append(output)
+def _clean_streams(outputs: list[Any], tidy: Callable[[str], str]) -> list[Any]:
+    """Join streams of the same name that follow each other, clean them, drop the empty ones.
+
+    What stood between two streams may have been a progress bar only, so this is repeated until
+    nothing changes.
+    """
+    shown = [output for output in outputs if _WIDGET not in output.get("data", {})]
+    while True:
+        kept: list[Any] = []
+        for output in shown:
+            last = kept[-1] if kept else {}
+            if output["output_type"] != "stream":
+                kept.append(output)
+            elif last.get("output_type") == "stream" and last["name"] == output["name"]:
+                last["text"] += joined(output["text"])
+            else:
+                kept.append(copy.copy(output))
+                kept[-1]["text"] = joined(output["text"])
+        for output in kept:
+            if output["output_type"] == "stream":
+                output["text"] = _until_stable(output["text"], lambda t: _drop_progress(tidy(t)))
+        kept = [o for o in kept if o["output_type"] != "stream" or o["text"].strip("\n")]
+        if kept == shown:
+            return kept
+        shown = kept
 
 
 def _drop_progress(text: str) -> str:

@@ -110,9 +110,11 @@ def test_a_changed_setting_of_a_tool_is_no_reason(checkout: Path, pip: Pip) -> N
 def test_a_moved_folder_gets_a_new_environment(checkout: Path, pip: Pip) -> None:
     installer.install(["book"], checkout, chosen=False)
     pip.asked.clear()
+    (checkout / ".venv" / "script of the old place").touch()
     moved = checkout.rename(checkout.with_name("other place"))
     installer.install(["book"], moved, chosen=False)
     assert len(pip.asked) == 2
+    assert not (moved / ".venv" / "script of the old place").exists()
 
 
 def test_another_chosen_python_makes_a_new_environment(
@@ -154,6 +156,7 @@ def test_an_unfinished_installation_is_not_taken_as_done(
     pip.asked.clear()
     installer.install(["book"], checkout, chosen=False)
     assert pip.asked == []
+    assert "Repairing" not in capsys.readouterr().out
 
 
 def test_what_was_finished_before_stays(checkout: Path, pip: Pip) -> None:
@@ -358,6 +361,16 @@ def find(checkout: Path, programs: dict[str, str], **settings: str) -> subproces
 )
 def test_a_suitable_python_is_found(checkout: Path, programs: dict[str, str], used: str) -> None:
     assert find(checkout, programs).stdout == f"{used} installs book\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "suits"),
+    [("3.10.9", False), ("3.11.0", True), ("3.13.5", True), ("3.14.0", False)],
+)
+def test_versions_that_suit(checkout: Path, version: str, suits: bool) -> None:
+    pretend = f"import sys; sys.version_info = ({version.replace('.', ', ')}); exec(sys.argv[1])"
+    script = f'if [ "$1" = -c ]; then exec "{sys.executable}" -c "{pretend}" "$2"; fi; echo used'
+    assert ("used" in find(checkout, {"python3": script}).stdout) == suits
 
 
 def test_no_suitable_python_is_told_in_one_line(checkout: Path) -> None:

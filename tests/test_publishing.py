@@ -72,7 +72,7 @@ def test_download_is_the_executed_copy_itself(project: Project, staged: Path) ->
 
 def test_committed_notebook_does_not_stand_in_for_the_run(tmp_path: Path) -> None:
     project = make_project(tmp_path, executed=False)
-    with pytest.raises(BookError, match=f"book run {SLUG}"):
+    with pytest.raises(BookError, match=f"has no executed copy: run `book run {SLUG}`"):
         stage(project, project.build / "site")
     assert not (project.build / "site").exists()
 
@@ -147,7 +147,7 @@ def test_no_repository_no_buttons(project: Project, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("BOOK_BASE_URL", raising=False)
     config = staged_config(project)
     theme = config["sphinx"]["config"]["html_theme_options"]
-    assert config["repository"]["url"] == ""
+    assert "repository_url" not in theme
     assert "launch_buttons" not in theme
     assert "use_repository_button" not in theme
     assert "baseurl" not in config["html"]
@@ -158,7 +158,7 @@ def test_repository_brings_buttons(project: Project, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BOOK_BASE_URL", "https://example.org/book/")
     config = staged_config(project)
     theme = config["sphinx"]["config"]["html_theme_options"]
-    assert config["repository"]["url"] == "https://github.com/someone/book"
+    assert theme["repository_url"] == "https://github.com/someone/book"
     assert theme["use_repository_button"] is True
     assert "colab_url" in theme["launch_buttons"]
     assert config["html"]["baseurl"] == "https://example.org/book/"

@@ -116,11 +116,13 @@ def test_repository_buttons_and_changed_chapter(
     monkeypatch.setenv("BOOK_REPOSITORY_URL", "https://github.com/someone/book")
     execute(project, notebook([claim("NEW-7")]))
     site = build(project).parent
-    header = str(checks.soup(site / "notebooks" / f"{SLUG}.html").select_one(".bd-header-article"))
+    page = checks.soup(site / "notebooks" / f"{SLUG}.html")
+    assert page.select_one("a.btn-source-repository-button")["href"].endswith("/someone/book")
+    header = str(page.select_one(".bd-header-article"))
     for address in (
         f"colab.research.google.com/github/someone/book/blob/main/notebooks/{SLUG}.ipynb",
         "mybinder.org/v2/gh/someone/book/main",
-        "https://github.com/someone/book",
+        "https://github.com/someone/book/issues/new",
     ):
         assert address in header
     assert "NEW-7" in (site / "book" / "ledger.html").read_text(encoding="utf-8")

@@ -139,7 +139,6 @@ def _config(project: Project) -> str:
     html = config.setdefault("html", {})
     repository = os.environ.get("BOOK_REPOSITORY_URL", "").strip().rstrip("/")
     if repository:
-        config["repository"] = {**config.get("repository", {}), "url": repository}
         options = config.setdefault("sphinx", {}).setdefault("config", {})
         theme = options.setdefault("html_theme_options", {})
         theme.update(_repository_options(repository))

@@ -47,8 +47,8 @@ refresh: ## renew the committed outputs that are out of date, and the README's t
 	@$(BOOK) refresh $(C) $(ARGS)
 	@$(PYTHON_IN) -c "from helpers.publishing import update_readme; update_readme()"
 
-sweep: ## run a chapter over a grid: C=its_name GRID="lr=1e-3,1e-2" [SEEDS=5]
-	@test -n "$(C)" -a -n "$(GRID)" || { echo 'Which grid? make sweep C=dendritic_localized_learning GRID="lr=1e-3,1e-2"' >&2; exit 2; }
+sweep: ## run a chapter over a grid: C=its_name GRID="eta=1e-3,1e-2" [SEEDS=5]
+	@test -n "$(C)" -a -n "$(GRID)" || { echo 'Which grid? make sweep C=dendritic_localized_learning GRID="eta=1e-3,1e-2"' >&2; exit 2; }
 	@$(INSTALL) book
 	@$(BOOK) sweep "$(C)" --seeds "$(SEEDS)" $(foreach axis,$(GRID),--grid "$(axis)") $(ARGS)
 

@@ -10,6 +10,7 @@ import tomllib
 from functools import lru_cache
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from pybtex.database import parse_file
@@ -136,15 +137,10 @@ def test_parameters_in_examples_exist() -> None:
             match = re.match(r"(?:run|sweep) ([a-z_]+)", command)
             if not match or match[1] not in {c.slug for c in PROJECT.written()}:
                 continue
-            known = {p.name for p in read_parameters(lint_notebook(match[1]))}
+            known = set(read_parameters(nbformat.read(PROJECT.notebook(match[1]), as_version=4)))
+            assert known
             for name in re.findall(r"(?:-p|--grid) \"?([a-z_]+)=", command):
                 assert name in known, f"{path.name}: {command}"
-
-
-def lint_notebook(slug: str):
-    import nbformat
-
-    return nbformat.read(PROJECT.notebook(slug), as_version=4)
 
 
 def test_continuous_integration_does_what_the_readme_says() -> None:

@@ -146,6 +146,8 @@ def refresh(
     )  # fmt: skip
     for outcome in outcomes:
         print(outcome.line())
+    if not check:
+        _keep_readme_true(Project.find())
     if any(outcome.state == "stale" for outcome in outcomes):
         print("Run `make refresh` to renew them.")
         raise typer.Exit(1)
@@ -298,7 +300,19 @@ def record_run(
     """
     from helpers.execution import record
 
-    print(record(chapter, profile))
+    project = Project.find()
+    print(record(chapter, profile, project))
+    _keep_readme_true(project)
+
+
+def _keep_readme_true(project: Project) -> None:
+    """Renew the README's table of verdicts, which is made from what the repository carries."""
+    if not (project.root / "README.md").is_file():
+        return
+    from helpers import publishing
+
+    if publishing.update_readme(project):
+        print("The status table of README.md is renewed.")
 
 
 @app.command()

@@ -253,9 +253,7 @@ def test_each_failure_says_where_and_what(
     assert outcome.exit_code == (3 if chapter == "lacking" else 1)
 
 
-def test_the_partial_notebook_is_kept_aside(
-    project: Project, failures: dict[str, Outcome]
-) -> None:
+def test_the_partial_notebook_is_kept_aside(project: Project, failures: dict[str, Outcome]) -> None:
     path = failures["failing"].path
     assert path == project.failed / "quick" / "failing.ipynb"
     nb = read(path)

@@ -25,6 +25,7 @@ from helpers.execution.stamps import (
     code_sources,
     executed_path,
     imported_packages,
+    prose,
     stamp,
     why_stale,
 )
@@ -121,7 +122,11 @@ class _Job:
             copied = read_notebook(self.path)
         except BookError:
             return ["its executed copy is damaged"]
-        return why_stale(copied, self.chapter, self.profile, self.overrides, self.project)
+        reasons = why_stale(copied, self.chapter, self.profile, self.overrides, self.project)
+        source = read_notebook(self.project.notebook(self.chapter))
+        if not reasons and prose(copied) != prose(source):
+            return ["its text changed"]
+        return reasons
 
 
 def run(

@@ -74,7 +74,7 @@ def why_stale(
     overrides: dict[str, Any] | None = None,
     project: Project | None = None,
 ) -> list[str]:
-    """Say why the outputs of a notebook are out of date.
+    """Say why the outputs of a notebook are out of date. Edited prose is no reason.
 
     Parameters
     ----------
@@ -94,10 +94,7 @@ def why_stale(
     if own.get("profile", own.get("run", {}).get("profile")) != profile:
         return [f"its outputs are not those of the profile {profile!r}"]
     now = stamp(slug, profile, overrides, project)
-    reasons = [reason for key, reason in _REASONS.items() if carried.get(key) != now[key]]
-    if not reasons and _prose(nb) != _prose(read_notebook(project.notebook(slug))):
-        reasons.append("its text changed")
-    return reasons
+    return [reason for key, reason in _REASONS.items() if carried.get(key) != now[key]]
 
 
 def parameters_hash(values: dict[str, Any]) -> str:
@@ -141,7 +138,8 @@ def _cell_facts(cell: Any) -> list[Any]:
     return [_lines(cell["source"]), sorted(metadata.get("tags", [])), metadata.get("mystnb", {})]
 
 
-def _prose(nb: Any) -> list[str]:
+def prose(nb: Any) -> list[str]:
+    """The sources of the cells that are not code."""
     return [_lines(cell["source"]) for cell in nb["cells"] if cell["cell_type"] != "code"]
 
 

@@ -6,8 +6,8 @@ import itertools
 import json
 import math
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,8 +170,12 @@ def sweep(
     write_whole(Path(folder) / "points" / ".gitignore", "")  # find out now if this can be written
     try:
         if todo:
-            with _client(scheduler, workers, len(todo)) as client:
-                finished = _run_points(client, todo, slug, profile, limit, retries, project)
+            with (
+                _client(scheduler, workers, len(todo)) as client,
+                closing(
+                    _run_points(client, todo, slug, profile, limit, retries, project)
+                ) as finished,
+            ):
                 reporter.started(f"sweep of {slug}", len(todo), "points")
                 for number, (point, answer) in enumerate(finished, start=1):
                     outcome = _kept(point, answer, slug, profile, project)
@@ -276,7 +280,7 @@ def _run_points(
     timeout: float | None,
     retries: int,
     project: Project,
-) -> Iterator[tuple[Point, Any]]:
+) -> Generator[tuple[Point, Any], None, None]:
     """Submit every point; yield each with its notebook's text, or the exception, as it ends."""
     from distributed import as_completed
 

@@ -39,6 +39,19 @@ class Rule:
     bound: float
     level: float = 0.95  # of the interval
 
+    def __post_init__(self) -> None:
+        known = (">=", ">", "<=", "<")
+        if self.statistic not in ("mean", "interval") or self.relation not in known:
+            raise UsageError(
+                f"There is no rule {self.statistic!r} {self.relation!r}: "
+                "build one with mean_at_least or a function like it."
+            )
+        if not math.isfinite(self.bound) or not 0 < self.level < 1:
+            raise UsageError(
+                f"A rule has bound {self.bound} and level {self.level}: "
+                "give a finite bound, and a level between 0 and 1."
+            )
+
     def met_by(self, summary: Summary) -> bool:
         """Tell whether a measurement meets the rule. A value that is not finite never does."""
         upward = self.relation in (">=", ">")
@@ -56,8 +69,12 @@ class Rule:
     def text(self, unit: str) -> str:
         """Write the rule as the reader sees it."""
         sign = {">=": "≥", "<=": "≤"}.get(self.relation, self.relation)
-        subject = "mean" if self.statistic == "mean" else f"whole {self.level:.0%} interval"
-        return f"{subject} {sign} {self.bound:g} {unit}".strip()
+        level = f"{100 * self.level:.12g}%"
+        subject = "mean" if self.statistic == "mean" else f"whole {level} interval"
+        bound = f"{self.bound:g}"
+        if float(bound) != self.bound:  # six digits would be another rule
+            bound = repr(float(self.bound))
+        return f"{subject} {sign} {bound} {unit}".strip()
 
 
 def mean_at_least(bound: float) -> Rule:
@@ -207,9 +224,9 @@ class Ledger:
                     f"Claim {id!r} has {count} seeds, but {len(numbers)} {name}: "
                     "run the measurement and its controls once per seed."
                 )
-        entry.values = [float(v) for v in values]
-        entry.control = [float(v) for v in control]
-        entry.positive = [float(v) for v in positive_control]
+        entry.values, entry.control, entry.positive = (
+            [float(v) for v in part] for part in (values, control, positive_control)
+        )
 
     def verdicts(self) -> dict[str, str]:
         """Return the verdict of every claim.

@@ -148,7 +148,8 @@ def heat_map(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
-        dark = value < (low + high) / 2
+        red, green, blue, _ = image.to_rgba(value)
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.46
         axes.text(column, row, number.format(value), ha="center", va="center", fontsize=8,
                   color="white" if dark else "black")  # fmt: skip
     return image

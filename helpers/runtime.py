@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .project import MissingError, UsageError, suggest
@@ -36,12 +37,17 @@ def seed_everything(seed: int) -> None:
     Parameters
     ----------
     seed : a non-negative integer below 2**32
+
+    Raises
+    ------
+    UsageError : for anything else
     """
     import numpy
     import torch
 
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed is {seed}: give an integer from 0 to 2**32 - 1.")
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
+        raise UsageError(f"seed is {seed!r}: give an integer from 0 to 2**32 - 1.")
+    seed = int(seed)  # Python's own generator refuses NumPy's integers
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)

@@ -36,10 +36,10 @@ class Table:
         )
 
     def plain(self) -> str:
-        lines = []
+        first, *rest = list(self.rows[0]) if self.rows else [""]
+        lines: list[str] = []
         for row in self.rows:
-            (_, first), *rest = row.items()
-            lines.append(first + "\n" + "\n".join(f"    {name}: {text}" for name, text in rest))
+            lines += [row[first], *(f"    {name}: {row[name]}" for name in rest)]
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:

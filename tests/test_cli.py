@@ -122,7 +122,7 @@ def test_version(book: Callable[..., Answer]) -> None:
         (["run"], 2, "Name a chapter, or use --all. Written: good, failing."),
         (["run", "good", "--all"], 2, "not both"),
         (["run", "good", "--profile", "paper"], 2, "Its profiles are: quick, gpu"),
-        (["run", "good", "-p", "widht=8"], 2, "Did you mean 'width'"),
+        (["run", "good", "-p", "wdth=8"], 2, "Did you mean 'width'"),
         (["run", "good", "-p", "width=3"], 2, "Choose one of: 2, 4, 8"),
         (["run", "good", "-p", "lr=fast"], 2, "takes float"),
         (["run", "good", "--fast"], 2, "No such option"),

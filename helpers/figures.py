@@ -93,8 +93,12 @@ def bars_with_points(
     groups: Mapping[str, Sequence[float]],
     label: str,
     reference: float | None = None,
+    left: float = 0.0,
 ) -> None:
-    """Draw one horizontal bar per group at its mean, and a point per seed.
+    """Draw one horizontal bar per group up to its mean, and a point per seed.
+
+    With an axis that does not start at 0 the length of a bar would mislead; then a tick marks the
+    mean in its place.
 
     Parameters
     ----------
@@ -102,10 +106,15 @@ def bars_with_points(
     groups : name of the group -> one value per seed; the first is drawn on top
     label : of the value axis, with unit
     reference : a value to mark by a thin line, for example chance
+    left : where the value axis starts
     """
     rows = np.arange(len(groups))
     means = [float(np.mean(values)) for values in groups.values()]
-    axes.barh(rows, means, height=0.6, color=COLOURS[0], alpha=0.35)
+    if left == 0:
+        axes.barh(rows, means, height=0.6, color=COLOURS[0], alpha=0.35)
+    else:
+        axes.vlines(means, rows - 0.3, rows + 0.3, color=COLOURS[0], alpha=0.5)
+        axes.set_xlim(left=left)
     for row, values in zip(rows, groups.values(), strict=True):
         spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
         axes.plot(values, row + spread, "o", color=COLOURS[0], markersize=3.5)

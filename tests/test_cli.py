@@ -70,13 +70,14 @@ def executed(project: Project) -> Project:
 
 
 def test_help_is_quick_and_lists_every_command() -> None:
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "helpers.cli", "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    # 0.2 s alone; the bound leaves room for a busy machine, and none for importing torch or dask
-    assert time.monotonic() - start < 1.5
+    seconds = []
+    for _ in range(3):  # the machine may be busy for a moment
+        start = time.monotonic()
+        command = [sys.executable, "-m", "helpers.cli", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        seconds.append(time.monotonic() - start)
+        assert done.returncode == 0
+    assert min(seconds) < 0.7  # 0.2 s on a free machine
     for command in [
         "run",
         "refresh",

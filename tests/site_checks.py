@@ -152,7 +152,8 @@ NARROW = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 900}
 _GRAVE = {"serious", "critical"}
 # Without preloading, which reads style sheets anew and which a browser forbids for local files.
-_AXE = {"resultTypes": ["violations"], "preload": False}
+_AXE: dict[str, Any] = {"resultTypes": ["violations"], "preload": False}
+_COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 
 
 @dataclass
@@ -231,9 +232,10 @@ def set_mode(page: Any, mode: str) -> None:
     )
 
 
-def grave_violations(page: Any, axe: Any) -> list[str]:
+def grave_violations(page: Any, axe: Any, colours_only: bool = False) -> list[str]:
     """Serious and critical findings of axe-core on an open page."""
-    results = axe.run(page, options=_AXE)
+    only = {"runOnly": _COLOUR_RULES} if colours_only else {}
+    results = axe.run(page, options={**_AXE, **only})
     return [
         f"{v['id']} ({v['impact']}): {node['target']} {node['html'][:120]} {_colours(node)}"
         for v in results.response["violations"]

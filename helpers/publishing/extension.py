@@ -1,7 +1,7 @@
 """A Sphinx extension that keeps every page free of the network, and light.
 
-It copies MathJax from its package, replaces the theme's icon script of 1.5 MB by the few icons that
-the pages use, puts the executed notebooks behind the download links, and writes ``index.html``.
+It copies MathJax from its package, slims what the theme brings (``slimming``), puts the executed
+notebooks behind the download links, and writes ``index.html``.
 """
 
 from __future__ import annotations
@@ -14,27 +14,22 @@ import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from .docstrings import process
+from .slimming import purge_styles, replace_icons, slim_pages
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-_ICON_SCRIPT = re.compile(r'\s*<script[^>]*src="[^"]*fontawesome\.js[^"]*"[^>]*></script>')
 _ARRAY = re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]")
 _MODULE = re.compile(r"~(?!helpers\.)(?:\w+\.)+(\w+)")
-_FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}")
-_ICON_CLASS = re.compile(r"\bfa-([a-z0-9-]+)")
-# Name, width, height, other names, code point, path: how the icon script lists each icon.
-_ICON = re.compile(r'"?([a-z0-9-]+)"?:\[(\d+),(\d+),\[([^\]]*)\],"[0-9a-f]+","([^"]+)"\]')
 # What the theme and Sphinx leave unclear to a reader with a screen reader.
 _UNCLEAR = (
     (re.compile(r"<summary>(?=<span class=\"toctree-toggle\")"), '<summary aria-label="Subpages">'),
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
 )
 # Nothing loads these.
-_UNUSED = ("scripts/fontawesome.js", "scripts/fontawesome.js.LICENSE.txt", "vendor", "**/*.map")
+_UNUSED = ("scripts/fontawesome.js.LICENSE.txt", "vendor", "**/*.map")
 _INDEX = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -48,20 +43,6 @@ _INDEX = """\
 <main><h1>{name}</h1><p><a href="{address}">Open the book</a></p></main>
 </body>
 </html>
-"""
-_ICON_BASE = """\
-/* Icons: Font Awesome Free, CC BY 4.0, taken from the theme. */
-.fa-solid, .fa-regular, .fa-brands, .fas, .far, .fab {
-  display: inline-block; width: 1em; height: 1em; vertical-align: -.125em;
-  background: currentColor; -webkit-mask: var(--icon) center / contain no-repeat;
-  mask: var(--icon) center / contain no-repeat;
-}
-.fa-solid::before, .fa-regular::before, .fa-brands::before,
-.fas::before, .far::before, .fab::before { content: none !important; }
-.fa-lg { font-size: 1.25em; }
-@media (forced-colors: active) {
-  .fa-solid, .fa-regular, .fa-brands, .fas, .far, .fab { background: CanvasText; }
-}
 """
 
 
@@ -122,8 +103,9 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     site, source = Path(app.outdir), Path(app.srcdir)
+    _clarify(site)
+    _slim(site / "_static")
     _copy_mathjax(site / "_static", app.config.mathjax_path)
-    _slim_icons(site)
     for notebook in sorted((source / "executed").glob("*.ipynb")):
         shutil.copyfile(notebook, site / "_sources" / "notebooks" / notebook.name)
     _write_index(site, app.config.root_doc, app.config.html_title)
@@ -140,41 +122,25 @@ def _copy_mathjax(static: Path, path: str) -> None:
     shutil.copyfile(Path(spec.origin).parent / "static" / path, target)
 
 
-def _slim_icons(site: Path) -> None:
-    static = site / "_static"
-    script = static / "scripts" / "fontawesome.js"
-    known = _icons(script.read_text(encoding="utf-8")) if script.is_file() else {}
-    used: set[str] = set()
-    for page in sorted(site.rglob("*.html")):
+def _clarify(site: Path) -> None:
+    for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        used.update(_ICON_CLASS.findall(text))
-        text = _ICON_SCRIPT.sub("", text)
         for unclear, clear in _UNCLEAR:
             text = unclear.sub(clear, text)
         page.write_text(text, encoding="utf-8")
-    for code in (static / "scripts").glob("*-theme.js"):  # these scripts set icons of their own
-        used.update(_ICON_CLASS.findall(code.read_text(encoding="utf-8")))
-    for sheet in (static / "styles").glob("*.css"):  # no page loads the icon fonts any more
-        sheet.write_text(_FONT_FACE.sub("", sheet.read_text(encoding="utf-8")), encoding="utf-8")
-    rules = [f'.fa-{n} {{ --icon: url("{known[n]}"); }}' for n in sorted(used) if n in known]
-    (static / "icons.css").write_text(_ICON_BASE + "\n".join(rules) + "\n", encoding="utf-8")
+
+
+def _slim(static: Path) -> None:
+    site = static.parent
+    slim_pages(site)
+    replace_icons(site, static / "icons.css")
+    purge_styles(
+        site,
+        [*static.glob("*.min.css"), *static.glob("mystnb.*.css"), *static.glob("styles/*.css")],
+    )
     for pattern in _UNUSED:
         for path in static.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _icons(script: str) -> dict[str, str]:
-    """Read the icons out of the theme's script: name to a data address with its drawing."""
-    icons: dict[str, str] = {}
-    for name, width, height, others, path in _ICON.findall(script):
-        drawing = (
-            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'>"
-            f"<path d='{path}'/></svg>"
-        )
-        address = "data:image/svg+xml," + quote(drawing, safe="/:=' ")
-        for each in (name, *re.findall(r'"([^"]+)"', others)):
-            icons[each] = address  # later sets (solid) overwrite earlier ones (brands, regular)
-    return icons
 
 
 def _write_index(site: Path, root: str, title: str) -> None:

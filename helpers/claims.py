@@ -146,6 +146,7 @@ class Claim:
             raise UsageError(
                 f"Claim {self.id!r} has no rule: give one, such as mean_at_least(-2.0)."
             )
+        object.__setattr__(self, "seeds", tuple(self.seeds))  # the caller's list may change
         if len(set(self.seeds)) < 2 or len(set(self.seeds)) != len(self.seeds):
             raise UsageError(
                 f"Claim {self.id!r} has seeds {list(self.seeds)}: "

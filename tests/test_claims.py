@@ -87,7 +87,7 @@ def test_a_claim_without_a_rule_is_refused(rule: Any) -> None:
 
 @pytest.mark.parametrize("seeds", [[], [0], [3, 3], [0, 1, 0]])
 def test_a_claim_without_two_different_seeds_is_refused(seeds: list[int]) -> None:
-    with pytest.raises(UsageError, match="'X-1' has seeds .* at least two different"):
+    with pytest.raises(UsageError, match=r"'X-1' has seeds .* at least two different"):
         _claim(seeds=seeds)
 
 
@@ -124,6 +124,14 @@ def test_a_stated_claim_cannot_be_changed() -> None:
         _claim().rule = claims.mean_above(-9)
     with pytest.raises(dataclasses.FrozenInstanceError):
         claims.mean_above(0).bound = -9
+
+
+def test_a_stated_claim_keeps_its_seeds_when_the_callers_list_changes() -> None:
+    seeds = [0, 1, 2]
+    ledger = _ledger(_claim(seeds=seeds))
+    seeds.append(3)
+    ledger.record("X-1", GOOD, control=BAD)
+    assert ledger.as_data()[0]["seeds"] == [0, 1, 2]
 
 
 # What is refused when a measurement is entered.
@@ -247,13 +255,15 @@ def _parse(text: str) -> Callable[[Summary], bool]:
 
 
 @few
-@given(rules, st.floats(-1e9, 1e9), st.floats(0, 100), st.sampled_from([0, 1, -1]))
+@given(
+    rules, st.floats(-1e9, 1e9), st.floats(0, 100), st.sampled_from("far below at above".split())
+)
 def test_what_the_rule_says_is_what_it_does(
-    rule: Rule, mean: float, half: float, near: int
+    rule: Rule, mean: float, half: float, place: str
 ) -> None:
-    if near:  # the bound itself, or the next number to it
-        mean, half = rule.bound, 0.0
-        mean = math.nextafter(mean, near * math.inf) if near > 0 else mean
+    if place != "far":  # the bound itself, or a number next to it
+        towards = {"below": -math.inf, "at": rule.bound, "above": math.inf}[place]
+        mean, half = math.nextafter(rule.bound, towards), 0.0
     summary = _summary(mean, mean - half, mean + half)
     assert _parse(rule.text("points"))(summary) == rule.met_by(summary)
 

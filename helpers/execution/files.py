@@ -53,6 +53,19 @@ def write_whole(path: Path, data: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Find out before minutes of work that a result could not be kept. Makes the folder.
+
+    Raises
+    ------
+    MissingError : where the disk is full or the folder is read-only
+    """
+    probe = folder / f".writable-{os.getpid()}"
+    write_whole(probe, "")
+    with explained(probe):
+        probe.unlink(missing_ok=True)
+
+
 def read_notebook(path: Path) -> Any:
     """Read a notebook as an nbformat 4 node.
 

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.execution.cleaning import clean
-from helpers.execution.files import explained, read_notebook, write_notebook, write_whole
+from helpers.execution.files import (
+    check_writable,
+    explained,
+    read_notebook,
+    write_notebook,
+    write_whole,
+)
 from helpers.execution.parameters import QUICK, changed_parameters, effective_parameters
 from helpers.execution.progress import Reporter
 from helpers.execution.stamps import (
@@ -218,17 +224,10 @@ def _run_all(plan: list[_Job], jobs: int, reporter: Reporter) -> list[Outcome]:
             results[position] = _current(job)
             reporter.finished(results[position])
     if waiting:
-        _check_writable(plan[0])
+        check_writable(plan[0].path.parent)
         _run_side_by_side({p: plan[p] for p in waiting}, jobs, reporter, results)
     reporter.close()
     return [results[position] for position in range(len(plan))]
-
-
-def _check_writable(job: _Job) -> None:
-    """Find out now, and not after minutes of work, that the result could not be kept."""
-    write_whole(job.path.parent / ".writable", "")
-    with explained(job.path):
-        (job.path.parent / ".writable").unlink(missing_ok=True)
 
 
 def _run_side_by_side(

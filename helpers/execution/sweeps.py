@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.execution.cleaning import clean
-from helpers.execution.files import read_notebook, write_notebook, write_whole
+from helpers.execution.files import check_writable, read_notebook, write_notebook, write_whole
 from helpers.execution.parameters import (
     QUICK,
     changed_parameters,
@@ -167,7 +167,7 @@ def sweep(
     names = list(dict.fromkeys([*grid, *fixed]))
     done: list[Point] = []
     failed: dict[str, str] = {}
-    write_whole(Path(folder) / "points" / ".gitignore", "")  # find out now if this can be written
+    check_writable(Path(folder) / "points")
     try:
         if todo:
             with (

@@ -157,8 +157,9 @@ def heat_map(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
-        red, green, blue, _ = image.to_rgba(value)
-        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.46
+        luminance = np.power(image.to_rgba(value)[:3], 2.2) @ (0.2126, 0.7152, 0.0722)
+        # At 0.18 black and white stand out alike. A missing value leaves the page's white.
+        dark = luminance < 0.18 and not np.isnan(value)
         axes.text(column, row, number.format(value), ha="center", va="center", fontsize=8,
                   color="white" if dark else "black")  # fmt: skip
     return image

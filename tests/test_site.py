@@ -16,6 +16,7 @@ from helpers.project import Project
 from helpers.publishing import build, status_table
 
 PROJECT = Project.find(__file__)
+pytestmark = pytest.mark.xdist_group("site")  # one worker opens every page once
 WRITTEN = [chapter.slug for chapter in PROJECT.written()]
 
 

@@ -30,7 +30,7 @@ _ICON_BASE = """\
 _PLAIN_CODE = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')
 _CLASS = re.compile(r"\.((?:[\w-]|\\.)+)")
 # Scripts put these together from pieces, so that their names are nowhere to be read.
-_ASSEMBLED = ("bs-", "tooltip", "dropdown", "btn", "modal", "collaps", "show", "fade")
+_ASSEMBLED = ("bs-", "tooltip", "dropdown", "btn", "modal", "collapse", "show", "fade")
 _NESTING = {"media", "supports", "layer", "container"}
 
 

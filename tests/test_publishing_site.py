@@ -90,6 +90,7 @@ def test_same_sources_make_the_same_site(built: tuple[Project, Path], tmp_path: 
 def test_failed_build_leaves_the_old_site(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     write(project.html / "index.html", "the old site")
+    write(project.build / "html-killed" / "a.html", "of a build that was killed")
     write(project.root / "book" / "glossary.md", "# Glossary\n\n{doc}`nowhere` {cite}`nobody`\n")
     with pytest.raises(BookError) as failure:
         build(project)

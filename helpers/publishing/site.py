@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,8 @@ def is_current(project: Project | None = None) -> bool:
 
 def _render(project: Project, strict: bool) -> None:
     """Run Jupyter Book beside the old site, then swap."""
+    for left in project.build.glob("html-*"):  # by a build that was killed; we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="html-", dir=project.build) as folder:
         output = _jupyter_book(project.build / "site", Path(folder), strict)
         html = Path(folder) / "_build" / "html"

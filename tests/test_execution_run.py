@@ -21,8 +21,8 @@ from execution_project import text as markdown
 
 from helpers.execution import RunFailed, load_definitions, refresh, run, why_stale
 from helpers.execution.files import write_whole
+from helpers.execution.outcomes import Outcome
 from helpers.execution.progress import Bars, Lines, reporter
-from helpers.execution.running import Outcome
 from helpers.project import BookError, MissingError, Project, UsageError
 
 NOISY = """\

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from helpers.execution.cleaning import clean
     from helpers.execution.definitions import load_definitions
     from helpers.execution.machine import Check, doctor
+    from helpers.execution.outcomes import Outcome, RunFailed
     from helpers.execution.parameters import (
         Parameter,
         check_parameters,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         read_parameters,
     )
     from helpers.execution.records import read_claims, record, status
-    from helpers.execution.running import Outcome, RunFailed, refresh, run
+    from helpers.execution.running import refresh, run
     from helpers.execution.stamps import executed_path, stamp, why_stale
     from helpers.execution.sweeps import (
         Sweep,
@@ -46,8 +47,8 @@ _HOME = {
     "read_claims": "records",
     "record": "records",
     "status": "records",
-    "Outcome": "running",
-    "RunFailed": "running",
+    "Outcome": "outcomes",
+    "RunFailed": "outcomes",
     "refresh": "running",
     "run": "running",
     "executed_path": "stamps",

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from helpers.execution.running import Outcome
+    from helpers.execution.outcomes import Outcome
 
 _LINE_SECONDS = 15.0  # between two plain lines about the same chapter
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.execution.cleaning import clean
 from helpers.execution.files import check_writable, read_notebook, write_notebook, write_whole
+from helpers.execution.outcomes import Outcome
 from helpers.execution.parameters import (
     QUICK,
     changed_parameters,
@@ -26,7 +27,7 @@ from helpers.execution.parameters import (
     split_values,
 )
 from helpers.execution.progress import Reporter
-from helpers.execution.running import DEFAULT_TIMEOUT, Outcome, run_record
+from helpers.execution.running import DEFAULT_TIMEOUT, run_record
 from helpers.execution.stamps import METADATA_KEY, parameters_hash, stamp, why_stale
 from helpers.project import BookError, MissingError, Project, UsageError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from pybtex.database import parse_file
 
 from helpers.project import Project
@@ -289,6 +292,56 @@ def test_every_version_is_pinned_once() -> None:
     pinned = [plain(name) for name in pins()]
     assert len(set(pinned)) == len(pinned)
     assert asked <= set(pinned)
+
+
+def imports() -> dict[str, str]:
+    """Modules of other packages that helpers imports, each with a file that does."""
+    found = {}
+    for path in sorted((ROOT / "helpers").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module]
+            for name in (name.split(".")[0] for name in names):
+                if name not in sys.stdlib_module_names | {"helpers"}:
+                    found[name] = str(path.relative_to(ROOT))
+    return found
+
+
+def installed_with(requirements: list[str]) -> set[str]:
+    """The names of these packages and of all that they bring."""
+    found: set[tuple[str, str]] = set()
+    left = [
+        (plain(r.name), extra) for r in map(Requirement, requirements) for extra in ("", *r.extras)
+    ]
+    while left:
+        name, extra = left.pop()
+        if (name, extra) in found:
+            continue
+        found.add((name, extra))
+        try:
+            needs = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # not for this system
+        for need in map(Requirement, needs):
+            if need.marker is None or need.marker.evaluate({"extra": extra}):
+                left += [(plain(need.name), other) for other in ("", *need.extras)]
+    return {name for name, _ in found}
+
+
+def test_what_helpers_imports_is_installed_by_make_book() -> None:
+    project = pyproject()["project"]
+    there = installed_with([*project["dependencies"], *project["optional-dependencies"]["site"]])
+    homes = importlib.metadata.packages_distributions()
+    for module, path in imports().items():
+        brought_by = {plain(name) for name in homes.get(module, [module])}
+        assert brought_by & there, f"{path} imports {module}: declare it in pyproject.toml"
+
+
+def test_a_package_of_the_tests_is_not_taken_as_installed_by_make_book() -> None:
+    there = installed_with(pyproject()["project"]["dependencies"])
+    assert {"torch", "jupyter-client", "requests"} <= there
+    assert not {"pytest", "hypothesis", "jupyterlab"} & there
 
 
 def test_the_pins_name_no_address() -> None:

@@ -268,9 +268,9 @@ def sweep(
 
     **Examples**
 
-    - `book sweep dendritic_localized_learning --grid lr=1e-3,1e-2 --seeds 5`
+    - `book sweep dendritic_localized_learning --grid eta=1e-3,1e-2 --seeds 5`
     - `book sweep dendritic_localized_learning --grid "hidden=[64],[64, 64]" --workers 2`
-    - `book sweep dendritic_localized_learning --grid lr=1e-3,1e-2 --scheduler tcp://10.0.0.1:8786`
+    - `book sweep dendritic_localized_learning --grid eta=1e-3,1e-2 --scheduler tcp://10.0.0.1:8786`
     """
     from helpers.execution import parse_grid
     from helpers.execution import sweep as run_sweep
@@ -278,7 +278,7 @@ def sweep(
 
     project = Project.find()
     if not grid:
-        raise UsageError("Give at least one axis, such as --grid lr=1e-3,1e-2.")
+        raise UsageError("Give at least one axis, such as --grid eta=1e-3,1e-2.")
     result = run_sweep(
         chapter, parse_grid(grid, chapter, project), seeds, profile,
         _overrides(parameter, [chapter], project), scheduler, workers, retries, timeout, output,

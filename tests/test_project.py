@@ -52,6 +52,7 @@ def test_without_a_start_the_current_folder_counts(
 ) -> None:
     monkeypatch.chdir(root / "notebooks")
     assert Project.find().root == root
+    assert Project.find("parameters").root == root  # whole, so that a later chdir does no harm
 
 
 def test_outside_any_checkout_the_packages_own_is_taken(

@@ -449,6 +449,15 @@ def test_a_finished_run_is_only_read(tmp_path: Path, patience: int | None) -> No
     assert (tmp_path / "run.pt").read_bytes() == content
 
 
+@pytest.mark.parametrize("patience", [None, 2])
+def test_the_best_epoch_is_kept_in_the_checkpoint(tmp_path: Path, patience: int | None) -> None:
+    scores = [1, 3, 2, 2]
+    for _ in range(2):  # the second time, the finished run is read
+        history, counter = _count(scores, patience=patience, checkpoint=tmp_path / "run.pt")
+        assert (history.best_epoch, counter.seen) == (1, 2 if patience else 4)
+        assert history.stopped_early == bool(patience)
+
+
 def test_a_checkpoint_past_the_last_epoch_is_refused(tmp_path: Path) -> None:
     Trainer().fit(epochs=3, checkpoint=tmp_path / "run.pt")
     trainer = Trainer((11, 12))

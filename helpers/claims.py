@@ -74,7 +74,7 @@ class Rule:
         bound = f"{self.bound:g}"
         if float(bound) != self.bound:  # six digits would be another rule
             bound = repr(float(self.bound))
-        return f"{subject} {sign} {bound} {unit}".strip()
+        return f"{subject} {sign} {_minus(bound)} {unit}".strip()
 
 
 def mean_at_least(bound: float) -> Rule:
@@ -363,10 +363,21 @@ def _result_row(claim: Mapping[str, Any]) -> dict[str, str]:
 
 
 def measurement(data: Mapping[str, Any], unit: str = "") -> str:
-    """Write a claim's or a control's mean and interval, such as ``-0.32 [-0.5, -0.1] points``."""
-    low, high = (_number(v) for v in data["interval"])
-    return f"{_number(data['measured'])} [{low}, {high}] {unit}".strip()
+    """Write a claim's or a control's mean and interval, such as ``−0.32 [−0.50, −0.14] points``.
+
+    All three numbers have as many decimals as show the interval's half width to two digits.
+    """
+    numbers = [data["measured"], *data["interval"]]
+    if any(number is None for number in numbers):
+        return f"not finite {unit}".strip()
+    half = (numbers[2] - numbers[1]) / 2
+    size = half or abs(numbers[0]) or 1.0
+    decimals = min(6, max(0, 1 - math.floor(math.log10(size)) + (half == 0)))
+    mean, low, high = (_minus(f"{number:.{decimals}f}") for number in numbers)
+    return f"{mean} [{low}, {high}] {unit}".strip()
 
 
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.3g}"
+def _minus(number: str) -> str:
+    """Write a negative number with a minus sign in the place of a hyphen."""
+    digits = number.removeprefix("-")
+    return f"−{digits}" if number != digits and float(number) else digits

@@ -32,8 +32,13 @@ class MissingError(BookError):
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest known name, or an empty string."""
+    """Return `` Did you mean 'x'?`` for the nearest known name, or an empty string.
+
+    The beginning or a part of one single name counts as near to it.
+    """
     near = get_close_matches(name, known, n=1, cutoff=0.5)
+    containing = [k for k in known if len(name) > 2 and name in k]
+    near = near or (containing if len(containing) == 1 else [])
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -193,7 +193,7 @@ def test_ledger_shows_every_field_of_every_claim(project: Project) -> None:
     text = shown[0].get_text(" ")
     for piece in (
         "Spikes help & matter", "Table 2", "accuracy(A) - accuracy(B)", "mean > 0 points",
-        "any gain counts", "1 [-1.54, 3.54] points", "A without spikes", "misses the rule",
+        "any gain counts", "1.0 [−1.5, 3.5] points", "A without spikes", "misses the rule",
         "small data",
     ):  # fmt: skip
         assert piece in text
@@ -212,7 +212,7 @@ def test_ledger_sets_profiles_side_by_side(project: Project) -> None:
         row.find_all("td")[-1].get_text(" ", strip=True) for row in first.select("tbody tr")
     ]
     assert verdicts == ["✓ holds", "✗ does not hold", "– not run yet"]
-    assert "-2 [" in first.get_text()
+    assert "−2.0 [" in first.get_text()
     only_gpu = page.select_one("#claim-lee-9")
     assert only_gpu is not None
     assert "not run yet" in only_gpu.select("tbody tr")[0].get_text()
@@ -224,7 +224,7 @@ def test_positive_control_is_shown(project: Project) -> None:
     execute(project, notebook(changed))
     text = pages.ledger_page(project, site_records(project))
     assert "an oracle" in text
-    assert "positive: 9 [8, 10], meets the rule" in text
+    assert "positive: 9.0 [8.0, 10.0], meets the rule" in text
 
 
 def test_ledger_counts_and_names_what_is_not_written(project: Project) -> None:

@@ -362,3 +362,16 @@ class TestBadInput:
             dll.ConvolutionalNetwork(
                 (1, 8, 8), 10, ["flatten 2"], dll.Arm(), dll.Recipe((0,), 1, 4, 1e-3), 1, CPU
             )
+
+    @pytest.mark.parametrize("lag", [3, 12, 200])
+    def test_baselines_repeat_an_earlier_value_of_the_whole_series(
+        self, dll: Any, lag: int
+    ) -> None:
+        from helpers import data
+
+        table = data.series("elnino")
+        task = dll.ForecastTask("elnino", 24, 3, CPU)
+        whole = [*table.train[:, 0], *table.validation[:, 0], *table.test[:, 0]]
+        first = len(whole) - len(table.test) + 24 + 3 - 1  # the first value that is forecast
+        errors = [(whole[i - lag] - whole[i]) ** 2 for i in range(first, len(whole))]
+        assert task.baseline(lag) == pytest.approx(sum(errors) / len(errors), rel=1e-5)

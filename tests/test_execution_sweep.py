@@ -82,6 +82,18 @@ def test_every_point_is_an_executed_notebook_with_its_record(first: Sweep) -> No
     assert {record["run"]["parameters"]["width"] for record in own} == {2, 4}
 
 
+def test_the_plot_leaves_no_empty_panel(tmp_path: Path) -> None:
+    claims = ["c1", "c2", "c3", "c4"]  # two rows of three places
+    rows = [
+        {"lr": lr, "claim": c, "measured": lr, "low": 0.0, "high": 1.0, "unit": ""}
+        for c in claims
+        for lr in (0.1, 0.2)
+    ]
+    sweeps._plot(tmp_path, pd.DataFrame(rows), ["lr"])
+    picture = (tmp_path / "results.svg").read_text()
+    assert picture.count('<g id="matplotlib.axis_') == 2 * len(claims)
+
+
 def test_the_plot_has_a_panel_for_each_claim(first: Sweep) -> None:
     picture = (first.folder / "results.svg").read_text()
     assert picture.count('<g id="axes_') == 2

@@ -466,7 +466,7 @@ def _plot(folder: Path, table: pd.DataFrame, axes: list[str]) -> None:
         figure = Figure(figsize=(WIDTH, 2.4 * rows + 0.4), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(rows, columns, squeeze=False).flat
-        for panel, (claim, part) in zip(panels, claims, strict=False):
+        for (claim, part), panel in zip(claims, panels, strict=False):
             _panel(panel, str(claim), part, axes)
         for panel in list(panels):
             panel.set_axis_off()

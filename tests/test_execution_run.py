@@ -327,7 +327,10 @@ def slow(tmp_path: Path) -> Project:
 
 def _start(project: Project) -> tuple[subprocess.Popen[str], int]:
     command = [sys.executable, "-P", "-m", "helpers.cli", "run", "slow"]
-    process = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=project.root, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
+    )  # fmt: skip
     marker = project.notebooks / "pid"
     end = time.monotonic() + 60
     while not (marker.exists() and marker.read_text()):

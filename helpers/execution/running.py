@@ -470,7 +470,9 @@ def _write_back(outcome: Outcome, project: Project) -> Outcome:
         raise BookError(f"{path.name} was edited while it ran: refresh it again.")
     nb = clean(with_outputs(source, executed), project.root)
     carried = executed["metadata"][METADATA_KEY]["stamp"]
-    nb["metadata"][METADATA_KEY] = {"stamp": carried, "profile": QUICK}
+    # The text of Python's documentation, which chapters read, differs between its patch versions.
+    python = executed["metadata"][METADATA_KEY]["run"]["versions"]["python"]
+    nb["metadata"][METADATA_KEY] = {"stamp": carried, "profile": QUICK, "python": python}
     write_notebook(path, nb)
     return Outcome(
         outcome.chapter, QUICK, "refreshed", path, seconds=outcome.seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -174,7 +175,9 @@ def test_refresh_uses_the_copy_and_writes_no_clock(project: Project, first: Outc
     (outcome,) = refresh("good", project=project)
     assert outcome.state == "refreshed"
     after = read(path)
-    assert set(after["metadata"]["tenpapers"]) == {"stamp", "profile"}
+    carried = after["metadata"]["tenpapers"]
+    assert set(carried) == {"stamp", "profile", "python"}
+    assert carried["python"] == platform.python_version()
     for old, new in zip(before["cells"], after["cells"], strict=True):
         assert (old["id"], old["metadata"]) == (new["id"], new["metadata"])
         assert "".join(old["source"]) == "".join(new["source"])

@@ -46,15 +46,18 @@ class History:
     stopped_early: bool = False
 
 
-def generators(seeds: Iterable[int], stream: int = 0) -> list[torch.Generator]:
+def generators(
+    seeds: Iterable[int], stream: int = 0, device: torch.device | str = "cpu"
+) -> list[torch.Generator]:
     """One random generator per seed, for models that train side by side.
 
     Parameters
     ----------
     seeds : one per replica
     stream : a number that keeps apart the draws of one seed (weights 0, data order 1, ...)
+    device : where the numbers are drawn; only those drawn on the CPU are the same everywhere
     """
-    return [torch.Generator().manual_seed(1_000_003 * stream + seed) for seed in seeds]
+    return [torch.Generator(device).manual_seed(1_000_003 * stream + seed) for seed in seeds]
 
 
 def draw(shape: tuple[int, ...], sd: float, sources: list[torch.Generator]) -> Tensor:
@@ -64,7 +67,7 @@ def draw(shape: tuple[int, ...], sd: float, sources: list[torch.Generator]) -> T
     -------
     (S, *shape), S the number of generators. A replica's numbers do not depend on its neighbours.
     """
-    return torch.stack([torch.randn(shape, generator=g) * sd for g in sources])
+    return torch.stack([torch.randn(shape, generator=g, device=g.device) * sd for g in sources])
 
 
 def shuffled_batches(count: int, size: int, sources: list[torch.Generator]) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import filelock
 import pooch
 import pytest
-import requests  # noqa: F401  (imported before any test changes the user id)
+import requests  # imported before any test changes the user id
 
 from helpers.data import download, registry
 from helpers.data.download import (
@@ -330,6 +330,72 @@ def test_no_network_and_no_mirror(
 
 
 @pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("brain-92-images", ("4.0 MiB", "https://github.com/rsagroup/rsatoolbox")),
+        ("spoken-digits", ("4.0 MiB", "Jakobovski/free-spoken-digit-dataset", "fsdd-subset/")),
+    ],
+)
+def test_a_missing_set_is_named_with_size_and_home(
+    name: str, parts: tuple[str, ...], folders: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "get", fail)
+    with pytest.raises(OfflineError) as caught:
+        registry.fetch(name)
+    for part in (repr(name), "BOOK_DATA", *parts):
+        assert part in str(caught.value)
+
+
+# --- a set of many files, and its archive ---------------------------------------------------------
+
+
+@pytest.fixture
+def many(toy: DataFile, monkeypatch: pytest.MonkeyPatch) -> registry.DataSet:
+    """The same set with twelve files of the same content, and with an archive."""
+    home = toy.url.rsplit("/", 1)[0]
+    files = tuple(dataclasses.replace(toy, url=f"{home}/{i}.bin") for i in range(12))
+    archive = dataclasses.replace(toy, url="all.zip")
+    row = dataclasses.replace(registry.DATASETS["toy"], files=files, archive=archive)
+    monkeypatch.setitem(registry.DATASETS, "toy", row)
+    return row
+
+
+def test_many_files_come_one_by_one_without_an_archive(
+    many: registry.DataSet, server: Server, folders: SimpleNamespace, capfd
+) -> None:
+    found = registry.fetch("toy")
+    assert list(found) == [f"{i}.bin" for i in range(12)]
+    assert all(path.read_bytes() == CONTENT for path in found.values())
+    assert len(server.asked) == 12
+    assert registry.fetch("toy") == found
+    assert len(server.asked) == 12
+    assert _status("toy", verify=True).where == "cache"
+    assert capfd.readouterr() == ("", "")  # no terminal, no bars
+
+
+@pytest.mark.parametrize("where", ["mirror", "cache"])
+def test_an_archive_is_taken_in_place_of_the_files(
+    many: registry.DataSet, server: Server, folders: SimpleNamespace, where: str
+) -> None:
+    path = _place(getattr(folders, where), CONTENT).rename(
+        getattr(folders, where) / "toys" / "all.zip"
+    )
+    assert registry.fetch("toy") == {"all.zip": path}
+    assert server.asked == []
+    (status,) = registry.verify("toy")
+    assert (status.where, status.verified) == (where, True)
+    path.write_bytes(CONTENT[:-5])
+    with pytest.raises(TruncatedError, match="cut short"):
+        registry.fetch("toy")
+    (status,) = registry.verify("toy")
+    assert (status.where, status.verified) == (where, False)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
     ("content", "error", "words"),
     [
         (CONTENT[:-5], TruncatedError, "cut short: 307195 of 307200 bytes. Delete it"),
@@ -506,11 +572,16 @@ def test_every_row_is_complete(row: registry.DataSet) -> None:
         else:
             assert row.name in ("mnist", "cifar10")  # no commits there: the checksum pins them
     assert len({file.name for file in row.files}) == len(row.files)
+    if row.archive:
+        assert re.fullmatch(r"[0-9a-f]{64}", row.archive.sha256)
+        assert row.archive.name not in {file.name for file in row.files}
 
 
 def test_the_registry_holds_the_books_sets() -> None:
     wanted = "mnist fashion-mnist cifar10 exchange-rate ett-h1 tiny-shakespeare mr sst-2 subj"
-    assert {*wanted.split(), "chnsenticorp", "waimai"} <= set(registry.DATASETS)
+    assert {*wanted.split(), "chnsenticorp", "waimai", "spoken-digits", "brain-92-images"} <= set(
+        registry.DATASETS
+    )
 
 
 @pytest.mark.skipif(not os.environ.get("BOOK_DATA"), reason="BOOK_DATA names no mirror")

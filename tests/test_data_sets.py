@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -12,23 +13,28 @@ import struct
 import subprocess
 import sys
 import tarfile
+import wave
+import zipfile
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from helpers import data
-from helpers.data import loaders, registry, splits
+from helpers.data import loaders, registry, sound, splits
+from helpers.data.download import ChecksumError
 from helpers.data.registry import DATASETS
 from helpers.project import MissingError, UsageError
 
 PARTS = ("train", "validation", "test")
+KINDS = get_args(registry.Kind)
 needs_mirror = pytest.mark.skipif(
     not os.environ.get("BOOK_DATA"), reason="BOOK_DATA names no mirror"
 )
@@ -57,13 +63,19 @@ def test_importing_is_cheap() -> None:
 
 
 def test_every_name_has_one_door() -> None:
-    kinds = ("images", "text", "series", "sentences")
-    names = [name for kind in kinds for name in data.names(kind)]
+    names = [name for kind in KINDS for name in data.names(kind)]
     assert len(set(names)) == len(names)
     assert set(DATASETS) <= set(names)
 
 
-@pytest.mark.parametrize("kind", ["images", "text", "series", "sentences"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_about_data_lists_every_function_and_set(kind: str) -> None:
+    page = (Path(__file__).parents[1] / "book/how_to/data.md").read_text()
+    (row,) = re.findall(rf"^\| `{kind}` \|.*\| (.*) \|$", page, re.MULTILINE)
+    assert re.findall("`([^`]+)`", row) == data.names(kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_name_is_explained(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     load = getattr(data, kind)
@@ -78,6 +90,8 @@ def test_an_unknown_name_is_explained(kind: str, tmp_path: Path, monkeypatch: An
 def test_a_set_of_another_kind_names_its_door() -> None:
     with pytest.raises(UsageError, match=r"helpers\.data\.sentences"):
         data.images("mr")
+    with pytest.raises(UsageError, match=r"helpers\.data\.recordings"):
+        data.sequences("brain-92-images")
 
 
 def test_a_known_name_wins_over_a_file(tmp_path: Path, monkeypatch: Any) -> None:
@@ -189,6 +203,20 @@ def test_a_series_future_does_not_reach_its_past(steps: int, seed: int) -> None:
 
 
 @quickly
+@given(hnp.arrays(np.float32, (30, 4, 3), elements=st.integers(-100, 100)), st.integers(0, 2))
+def test_each_feature_of_sequences_is_standardised_over_all_steps(x: np.ndarray, at: int) -> None:
+    y = np.arange(30) % 2
+    done = splits.split_sequences("s", x, y, ("a", "b"), 0)
+    train, _, test = splits.stratified(y)
+    mean, sd = x[train, :, at].mean(), x[train, :, at].std()
+    scale = 1 / sd if sd else 0
+    np.testing.assert_allclose(done.train_x[..., at], (x[train, :, at] - mean) * scale, atol=1e-3)
+    np.testing.assert_allclose(done.test_x[..., at], (x[test, :, at] - mean) * scale, atol=1e-3)
+    assert done.train_x.dtype == np.float32
+    assert done.test_y.tolist() == y[test].tolist()
+
+
+@quickly
 @given(st.text(min_size=1, max_size=200), st.text(max_size=50))
 def test_encoding_returns_the_text_and_marks_the_unseen(train: str, other: str) -> None:
     text = data.Text("t", train, "", "", (data.UNKNOWN, *sorted(set(train) - {data.UNKNOWN})))
@@ -231,6 +259,17 @@ def test_digits() -> None:
     again = data.images("digits")
     assert np.array_equal(digits.test_x, again.test_x)
     assert not np.array_equal(digits.test_y, data.images("digits", seed=1).test_y)
+
+
+def test_digit_rows_are_the_digits_read_row_by_row() -> None:
+    rows, images = data.sequences("digit-rows", seed=3), data.images("digits", seed=3)
+    assert rows.train_x.shape == (1079, 8, 8)
+    assert rows.classes == images.classes
+    for part in PARTS:
+        x, flat = (getattr(record, f"{part}_x") for record in (rows, images))
+        assert np.array_equal(x[:, 2], flat.reshape(-1, 64)[:, 16:24])  # step 2 is the third row
+        y, labels = (getattr(record, f"{part}_y") for record in (rows, images))
+        assert np.array_equal(y, labels)
 
 
 def test_digits_per_feature_and_as_they_are() -> None:
@@ -537,6 +576,274 @@ def test_etth1_is_cut_in_months(tmp_path: Path, monkeypatch: Any) -> None:
     assert ett.validation[0, 0] * ett.sd[0] + ett.mean[0] == pytest.approx(8640, abs=0.01)
 
 
+def _wav(samples: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, sound.RATE, len(samples), "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return content.getvalue()
+
+
+def _tone(frequency: float, length: int = 3000, loudness: float = 10_000) -> np.ndarray:
+    return loudness * np.sin(2 * np.pi * frequency * np.arange(length) / sound.RATE)
+
+
+def test_a_tone_is_loudest_in_its_band() -> None:
+    low, high = 150.49, 2146.06  # mel of 100 and 4,000 Hz
+    step = (high - low) / (sound.BANDS + 1)
+    for band in (3, 12, 20):
+        top = 700 * (10 ** ((low + (band + 1) * step) / 2595) - 1)
+        bands = sound.log_bands(_wav(_tone(top)))
+        assert bands.shape == (sound.FRAMES, sound.BANDS)
+        assert bands.dtype == np.float32
+        assert set(bands[:20].argmax(axis=1)) == {band}
+        assert bands[-1] == pytest.approx(np.log(1e-4))  # filled up at the end
+
+
+def test_loudness_and_quiet_ends_make_no_difference() -> None:
+    tone = _tone(500)
+    quiet = np.full(700, 10.0)
+    expected = sound.log_bands(_wav(tone))
+    for other in (tone * 2, np.concatenate([quiet, tone, quiet])):
+        np.testing.assert_allclose(sound.log_bands(_wav(other)), expected, atol=0.05)
+    long = sound.log_bands(_wav(np.concatenate([_tone(500, 4224), _tone(3000, 4000)])))
+    assert set(long.argmax(axis=1)) == {expected[0].argmax()}  # what is too long is cut off
+
+
+@pytest.mark.parametrize("samples", [np.zeros(500), np.zeros(0)], ids=["silence", "nothing"])
+def test_silence_is_the_floor(samples: np.ndarray) -> None:
+    assert sound.log_bands(_wav(samples)) == pytest.approx(np.log(1e-4))
+
+
+SPEAKERS = ("george", "theo")
+
+
+def _spoken() -> dict[str, bytes]:
+    """Two speakers' recordings of ten digits: a tone for a digit, a length for a number."""
+    return {
+        f"{digit}_{speaker}_{n}.wav": _wav(_tone(300 + 300 * digit, 1000 + 300 * n))
+        for digit in range(10)
+        for speaker in SPEAKERS
+        for n in range(10)
+    }
+
+
+def _parts(sequences: data.Sequences) -> dict[str, np.ndarray]:
+    return {part: getattr(sequences, f"{part}_x") for part in PARTS}
+
+
+def _registered_files(monkeypatch: Any, name: str, files: dict[str, bytes]) -> None:
+    """Let the registry name other files of a set, and no archive."""
+    rows = tuple(registry.DataFile(f"https://x.example/{file}", "", 0) for file in files)
+    row = dataclasses.replace(DATASETS[name], files=rows, archive=None)
+    monkeypatch.setitem(DATASETS, name, row)
+
+
+def test_spoken_digits_keep_their_official_split(tmp_path: Path, monkeypatch: Any) -> None:
+    files = _spoken()
+    _registered_files(monkeypatch, "spoken-digits", files)
+    _register(monkeypatch, tmp_path, "spoken-digits", files)
+    spoken = data.sequences("spoken-digits")
+    assert spoken.train_x.shape == (80, sound.FRAMES, sound.BANDS)
+    assert Counter(spoken.validation_y.tolist()) == dict.fromkeys(range(10), 2)
+    assert spoken.test_y.tolist() == [d for d in range(10) for _ in range(10)]
+    np.testing.assert_allclose(spoken.train_x.mean(axis=(0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(spoken.train_x.std(axis=(0, 1)), 1, atol=1e-4)
+    # The length tells the number: 0 to 4 end before frame 18, and only they are for testing.
+    ended = {p: (x[:, 18] == x[:, -1]).all(axis=1) for p, x in _parts(spoken).items()}
+    assert ended["test"].all()
+    assert not ended["train"].any()
+    assert not ended["validation"].any()
+    other = data.sequences("spoken-digits", seed=1)
+    assert np.array_equal(other.test_y, spoken.test_y)
+    assert not np.array_equal(other.validation_x, spoken.validation_x)
+
+
+def test_an_archive_stands_for_the_files(tmp_path: Path, monkeypatch: Any) -> None:
+    files = _spoken()
+    _registered_files(monkeypatch, "spoken-digits", files)
+    (tmp_path / "files").mkdir()
+    _register(monkeypatch, tmp_path / "files", "spoken-digits", files)
+    single = data.sequences("spoken-digits")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.mkdir("recordings")
+        for name in sorted(files, reverse=True):
+            archive.writestr(f"recordings/{name}", files[name])
+    content = packed.getvalue()
+    pin = registry.DataFile("all.zip", hashlib.sha256(content).hexdigest(), len(content))
+    row = dataclasses.replace(DATASETS["spoken-digits"], archive=pin)
+    monkeypatch.setitem(DATASETS, "spoken-digits", row)
+    (tmp_path / "archive" / row.folder).mkdir(parents=True)
+    path = tmp_path / "archive" / row.folder / "all.zip"
+    path.write_bytes(content)
+    monkeypatch.setenv("BOOK_DATA", str(tmp_path / "archive"))
+    assert registry.fetch("spoken-digits") == {"all.zip": path}
+    both = data.sequences("spoken-digits")
+    for field in ("train_x", "train_y", "validation_x", "test_x", "test_y"):
+        assert np.array_equal(getattr(single, field), getattr(both, field))
+
+
+def _mat(**variables: Any) -> bytes:
+    content = io.BytesIO()
+    scipy.io.savemat(content, variables)
+    return content.getvalue()
+
+
+def _structs(shape: tuple[int, ...], rows: list[dict[str, Any]]) -> np.ndarray:
+    """A MATLAB array of structs."""
+    cells = np.empty(len(rows), dtype=[(name, object) for name in rows[0]])
+    for i, row in enumerate(rows):
+        cells[i] = tuple(row.values())
+    return cells.reshape(shape)
+
+
+def _random_rdm(random: np.random.RandomState, n: int = 6) -> np.ndarray:
+    x = random.rand(n, n)
+    return (x + x.T) * (1 - np.eye(n))
+
+
+MODELS = (
+    "animacy",
+    "FaceBodyManmadeNatobj",
+    "monkeyIT",
+    "EVA",
+    "HMAX",
+    "V1",
+    "Silhouette",
+    "RADON",
+)
+
+
+def test_brain_recordings(tmp_path: Path, monkeypatch: Any) -> None:
+    random = np.random.RandomState(0)
+    people = [{"RDM": _random_rdm(random), "name": f"{i}"} for i in range(8)]
+    models = [{"RDM": _random_rdm(random), "name": name} for name in MODELS]
+    pictures = [{"image": random.randint(0, 256, (5, 4, 3)).astype(np.uint8)} for _ in range(6)]
+    pairs = [{"name": name, "RDM": random.rand(1, 15)} for name in ("mIT_674neurons", "hIT")]
+    labels = np.empty((1, 2), dtype=object)
+    labels[0] = ["face", "animate"]
+    vectors = np.array([[0, 1], [0, 1], [1, 1], [1, 0], [0, 0], [0, 0]], dtype=np.uint8)
+    files = {
+        "92_brainRDMs.mat": _mat(RDMs=_structs((1, 4, 2), people)),
+        "92_modelRDMs.mat": _mat(Models=_structs((1, 8), models)),
+        "Kriegeskorte_Neuron2008_supplementalData.mat": _mat(
+            stimuli_92objs=_structs((1, 6), pictures),
+            RDMs_mIT_hIT_fig1=_structs((1, 2), pairs),
+            categoryLabels=labels,
+            categoryVectors=vectors,
+        ),
+    }
+    _register(monkeypatch, tmp_path, "brain-92-images", files)
+    brain = data.recordings()
+    assert np.array_equal(brain.stimuli, np.stack([p["image"] for p in pictures]))
+    assert brain.sessions.shape == (4, 2, 6, 6)
+    assert np.array_equal(brain.sessions[2, 1], people[5]["RDM"])
+    np.testing.assert_allclose(brain.subjects[2], (people[4]["RDM"] + people[5]["RDM"]) / 2)
+    assert brain.monkey is not None
+    assert brain.monkey[0].tolist() == [0, *pairs[0]["RDM"][0, :5]]
+    assert np.array_equal(brain.monkey, brain.monkey.T)
+    assert list(brain.models) == [
+        "animacy",
+        "face-body-manmade-natural",
+        "EVA",
+        "HMAX",
+        "V1",
+        "silhouette",
+        "RADON",
+    ]
+    assert np.array_equal(brain.models["silhouette"], models[6]["RDM"])
+    assert brain.categories == ("face", "animate")
+    assert np.array_equal(brain.members, vectors.astype(bool))
+    assert brain.animate is not None
+    assert brain.animate.tolist() == [True, True, True, False, False, False]
+    path = tmp_path / "brain-92-images" / "92_modelRDMs.mat"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(ChecksumError, match=r"92_modelRDMs\.mat is corrupt or altered"):
+        data.recordings()
+
+
+@needs_mirror
+def test_real_brain_recordings() -> None:
+    """The numbers that the folder's README and the book's notes give for these files."""
+    from scipy.io import loadmat
+    from scipy.stats import spearmanr
+
+    brain = data.recordings("brain-92-images")
+    assert (brain.stimuli.shape, brain.stimuli.dtype) == ((92, 175, 175, 3), np.uint8)
+    assert (brain.subjects.shape, brain.sessions.shape) == ((4, 92, 92), (4, 2, 92, 92))
+    matrices = [*brain.subjects, *brain.sessions.reshape(-1, 92, 92), *brain.models.values()]
+    assert brain.monkey is not None
+    for rdm in (*matrices, brain.monkey):
+        assert np.array_equal(rdm, rdm.T)
+        assert not np.diagonal(rdm).any()
+    pairs = np.triu_indices(92, 1)
+    mean = brain.subjects.mean(axis=0)[pairs]
+    path = registry.fetch("brain-92-images")["Kriegeskorte_Neuron2008_supplementalData.mat"]
+    figure = loadmat(path, simplify_cells=True)["RDMs_mIT_hIT_fig1"]
+    assert spearmanr(mean, figure[1]["RDM"])[0] == pytest.approx(1, abs=1e-6)
+    assert spearmanr(mean, brain.monkey[pairs])[0] == pytest.approx(0.44, abs=0.005)
+    measured = {
+        name: np.mean([spearmanr(rdm[pairs], model[pairs])[0] for rdm in brain.subjects])
+        for name, model in brain.models.items()
+    }
+    assert measured == pytest.approx(
+        {
+            "animacy": 0.386,
+            "face-body-manmade-natural": 0.277,
+            "EVA": 0.245,
+            "HMAX": 0.160,
+            "V1": 0.027,
+            "silhouette": 0.097,
+            "RADON": 0.038,
+        },
+        abs=0.0006,
+    )
+    assert brain.members.shape == (92, 12)
+    assert dict(zip(brain.categories, brain.members.sum(axis=0), strict=True))["face"] == 24
+    assert brain.animate is not None
+    assert brain.animate.sum() == 48
+    apart = brain.animate[:, None] != brain.animate
+    assert np.array_equal(brain.models["animacy"], apart)
+
+
+@needs_mirror
+def test_real_spoken_digits() -> None:
+    spoken = data.sequences("spoken-digits")
+    assert spoken.train_x.shape == (240, 32, 24)
+    assert [len(spoken.validation_y), len(spoken.test_y)] == [60, 300]
+    assert np.bincount(spoken.test_y).tolist() == [30] * 10
+    assert np.isfinite(spoken.test_x).all()
+    # The mean training sequence of each digit is nearest to more test sequences than by chance.
+    means = np.stack([spoken.train_x[spoken.train_y == d].mean(axis=0) for d in range(10)])
+    distance = np.square(spoken.test_x[:, None] - means).sum(axis=(2, 3))
+    assert (distance.argmin(axis=1) == spoken.test_y).mean() > 0.5
+
+
+@needs_mirror
+def test_the_archive_holds_the_registered_recordings() -> None:
+    found = registry.fetch("spoken-digits")
+    row = DATASETS["spoken-digits"]
+    assert row.archive is not None
+    if row.archive.name not in found:
+        pytest.skip("the recordings are here as single files")
+    with zipfile.ZipFile(found[row.archive.name]) as archive:
+        contents = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    assert set(contents) == {file.name for file in row.files}
+    for file in row.files:
+        content = contents[file.name]
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
+
+
+def test_the_spoken_digits_are_all_registered() -> None:
+    names = [Path(file.name).stem.split("_") for file in DATASETS["spoken-digits"].files]
+    assert Counter(digit for digit, _, _ in names) == {str(d): 60 for d in range(10)}
+    assert Counter(number for _, _, number in names) == {str(n): 60 for n in range(10)}
+    assert len({speaker for _, speaker, _ in names}) == 6
+
+
 @needs_mirror
 @pytest.mark.parametrize(
     ("name", "sizes", "classes"),
@@ -595,7 +902,7 @@ TWO = np.arange(20) % 2
 
 
 def _npz(folder: Path, **arrays: Any) -> Path:
-    path = folder / "own images.npz"
+    path = folder / "own.npz"
     np.savez(path, **arrays)
     return path
 
@@ -651,6 +958,118 @@ def _hole(value: float) -> np.ndarray:
 def test_own_arrays_that_are_wrong(arrays: dict[str, Any], words: str, tmp_path: Path) -> None:
     path = _npz(tmp_path, **arrays)
     _refused(lambda: data.images(path), path, words)
+
+
+WALKS = np.random.RandomState(2).rand(20, 7, 3)
+
+
+def test_own_sequences(tmp_path: Path) -> None:
+    path = _npz(tmp_path, x=WALKS * 1000, y=np.where(TWO, "up", "down"))
+    walks = data.sequences(path)
+    assert (walks.name, walks.classes) == ("own.npz", ("down", "up"))
+    assert [len(y) for y in (walks.train_y, walks.validation_y, walks.test_y)] == [12, 4, 4]
+    assert walks.train_x.shape == (12, 7, 3)
+    rows = splits.stratified(TWO)
+    mean, sd = (getattr(WALKS[rows[0]], name)(axis=(0, 1)) for name in ("mean", "std"))
+    np.testing.assert_allclose(walks.test_x, (WALKS[rows[2]] - mean) / sd, atol=1e-3)
+    other = data.sequences(path, seed=5)
+    assert not np.array_equal(other.test_x, walks.test_x)
+
+
+def test_other_arrays_of_a_file_are_passed_over(tmp_path: Path) -> None:
+    notes = np.array([{"pickled": "and refused where it is read"}])
+    assert data.sequences(_npz(tmp_path, x=WALKS, y=TWO, notes=notes)).classes == ("0", "1")
+
+
+def _gap(x: np.ndarray, where: tuple[int, ...], value: float) -> np.ndarray:
+    x = x.astype(np.float64)
+    x[where] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": WALKS}, "lacks y (it has x); expected: arrays x (N, T, D) and y (N,)"),
+        ({"x": WALKS[:, :, 0], "y": TWO}, "x of shape (20, 7); expected: (N, T, D)"),
+        ({"x": WALKS[:, :0], "y": TWO}, "x of shape (20, 0, 3)"),
+        ({"x": WALKS[0, 0, 0], "y": TWO[0]}, "y of shape (); expected: (N,)"),
+        ({"x": WALKS, "y": TWO[:19]}, "expected: (20,), one label for each sequence"),
+        ({"x": WALKS, "y": TWO / 2}, "y of type float64"),
+        ({"x": WALKS.astype(str), "y": TWO}, "x of type <U"),
+        ({"x": _gap(WALKS, (7, 2, 1), np.nan), "y": TWO}, "NaN or infinity in x[7]"),
+        ({"x": WALKS, "y": TWO * 0}, "has 1 class; expected: at least 2"),
+        ({"x": WALKS, "y": np.arange(20) // 16}, "4 rows of class 1; expected: at least 5"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_own_sequences_that_are_wrong(arrays: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = _npz(tmp_path, **arrays)
+    _refused(lambda: data.sequences(path), path, words)
+
+
+VIEWS = np.random.RandomState(3).randint(0, 256, (6, 5, 4, 3)).astype(np.uint8)
+RDMS = np.stack([_random_rdm(np.random.RandomState(seed)) for seed in range(3)])
+ALIVE = np.array([1, 1, 0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("animate", [ALIVE, ALIVE.astype(bool), None], ids=str)
+def test_own_recordings(animate: Any, tmp_path: Path) -> None:
+    more = {} if animate is None else {"animate": animate}
+    rounded = RDMS.astype(np.float32)
+    rounded[0, 1, 0] *= np.float32(1 + 1e-6)
+    brain = data.recordings(_npz(tmp_path, stimuli=VIEWS, rdms=rounded, **more))
+    assert brain.name == "own.npz"
+    assert np.array_equal(brain.stimuli, VIEWS)
+    np.testing.assert_allclose(brain.subjects, RDMS, atol=1e-5)
+    assert np.array_equal(brain.subjects, brain.subjects.swapaxes(1, 2))
+    assert np.array_equal(brain.sessions[:, 0], brain.subjects)
+    assert (brain.monkey, brain.models, brain.categories) == (None, {}, ())
+    assert brain.members.shape == (6, 0)
+    if animate is None:
+        assert brain.animate is None
+    else:
+        assert brain.animate is not None
+        assert brain.animate.tolist() == ALIVE.astype(bool).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rdms": None}, "lacks rdms (it has stimuli)"),
+        ({"stimuli": VIEWS[..., 0]}, "stimuli of shape (6, 5, 4); expected: (N, H, W, 3)"),
+        ({"stimuli": VIEWS[..., :2]}, "stimuli of shape (6, 5, 4, 2)"),
+        ({"stimuli": VIEWS[:, :0]}, "stimuli of shape (6, 0, 4, 3)"),
+        ({"stimuli": VIEWS / 255}, "stimuli of type float64; expected: uint8"),
+        ({"stimuli": VIEWS[:4]}, "has 4 stimuli; expected: at least 5"),
+        ({"rdms": RDMS[:, :5]}, "rdms of shape (3, 5, 6); expected: (S, 6, 6)"),
+        ({"rdms": RDMS[0]}, "rdms of shape (6, 6); expected: (S, 6, 6)"),
+        ({"rdms": RDMS[:1]}, "rdms of shape (1, 6, 6); expected: (S, 6, 6) with S at least 2"),
+        ({"rdms": RDMS > 0.5}, "rdms of type bool"),
+        ({"rdms": _gap(RDMS, (1, 2, 3), np.inf)}, "NaN or infinity in rdms[1]"),
+        ({"rdms": _gap(RDMS, (1, 2, 2), 0.1)}, "a diagonal that is not zero in rdms[1]"),
+        ({"rdms": _gap(RDMS, (2, 2, 3), 9.0)}, "has rdms[2] that is not symmetric"),
+        ({"rdms": np.ones((3, 6, 6)) - np.eye(6)}, "one value for all pairs in rdms[0]"),
+        ({"rdms": np.zeros((3, 6, 6))}, "one value for all pairs in rdms[0]"),
+        ({"animate": ALIVE[:5]}, "animate of shape (5,); expected: (6,)"),
+        ({"animate": ALIVE + 1}, "other values in animate; expected: true or false"),
+        ({"animate": ALIVE / 1}, "other values in animate"),
+        ({"animate": ALIVE * 0}, "other values in animate; expected: true or false (1 or 0), and"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_own_recordings_that_are_wrong(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
+    arrays = {"stimuli": VIEWS, "rdms": RDMS} | changed
+    path = _npz(tmp_path, **{name: x for name, x in arrays.items() if x is not None})
+    _refused(lambda: data.recordings(path), path, words)
+
+
+@pytest.mark.parametrize("load", [data.sequences, data.recordings])
+def test_an_npz_that_is_no_npz(load: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"PK\x03\x04cut")
+    _refused(lambda: load(path), path, "cannot be read")
+    _refused(lambda: load(tmp_path), tmp_path, "cannot be read")
 
 
 def _refused(load: Any, path: Path, words: str) -> None:

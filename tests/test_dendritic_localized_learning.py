@@ -1,4 +1,7 @@
-"""Equivalences and properties of the rules in the chapter, on the notebook's own definitions."""
+"""Equivalences and properties of the chapter, on the notebook's own definitions.
+
+What the notebook takes from ``helpers.learning_rules`` is tested in test_learning_rules.py.
+"""
 
 from __future__ import annotations
 
@@ -28,27 +31,15 @@ def normal(*shape: int, seed: int, sd: float = 0.5) -> Tensor:
     return torch.randn(*shape, generator=source, dtype=torch.double) * sd
 
 
-def network(seed: int, sizes: list[int] = SIZES) -> tuple[list[Tensor], list[Tensor | None]]:
-    pairs = list(itertools.pairwise(sizes))
-    weights = [normal(*pair, seed=seed + i) for i, pair in enumerate(pairs)]
-    theta = [None] + [normal(*pair, seed=seed + 50 + i) for i, pair in enumerate(pairs[1:])]
-    return weights, theta
-
-
-def sweep(dll: Any, seed: int, batch: int = 5, tied: bool = False) -> dict[str, Any]:
-    """One forward and backward pass of the chapter's rule."""
-    weights, theta = network(seed)
-    if tied:
-        theta = [None, *weights[1:]]
-    x = normal(batch, SIZES[0], seed=seed + 99, sd=1.0)
-    labels = torch.arange(batch) % SIZES[-1]
-    u = dll.forward(x, weights)
-    top = dll.top_error(u[-1], F.one_hot(labels, SIZES[-1]).double())
-    xi, delta = dll.local_errors(u, top, theta)
-    return {
-        "x": x, "labels": labels, "weights": weights, "theta": theta,
-        "u": u, "top": top, "xi": xi, "delta": delta,
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def small(dll: Any) -> dict[str, Any]:
+    """A small network: its activities, the error at its top, and weights for the way back."""
+    pairs = list(itertools.pairwise(SIZES))
+    weights = [normal(*pair, seed=i) for i, pair in enumerate(pairs)]
+    theta = [None] + [normal(*pair, seed=50 + i) for i, pair in enumerate(pairs[1:])]
+    u = dll.forward(normal(5, SIZES[0], seed=99, sd=1.0), weights)
+    top = dll.top_error(u[-1], F.one_hot(torch.arange(5) % SIZES[-1], SIZES[-1]).double())
+    return {"u": u, "top": top, "theta": theta}
 
 
 seeds = st.integers(0, 10_000)
@@ -56,45 +47,17 @@ few = settings(max_examples=15, deadline=None)
 
 
 class TestEquivalence:
-    @few
-    @given(seeds)
-    def test_tied_feedback_gives_autograds_gradient(self, dll: Any, seed: int) -> None:
-        s = sweep(dll, seed, tied=True)
-        for w in s["weights"]:
-            w.requires_grad_()
-        loss = F.cross_entropy(dll.forward(s["x"], s["weights"])[-1], s["labels"], reduction="sum")
-        loss.backward()
-        for w, update in zip(s["weights"], dll.weight_updates(s["u"], s["delta"]), strict=True):
-            torch.testing.assert_close(update, -w.grad, rtol=0, atol=1e-6)
-
-    def test_frozen_feedback_is_feedback_alignment_bit_for_bit(self, dll: Any) -> None:
-        s = sweep(dll, 3)
-        # Feedback alignment written on its own: a fixed linear map from each layer's error down.
-        feedback = s["theta"]
-        hidden = [s["x"]]
-        for w in s["weights"][:-1]:
-            hidden.append(torch.tanh(hidden[-1] @ w))
-        error = F.one_hot(s["labels"], SIZES[-1]).double() - torch.softmax(
-            hidden[-1] @ s["weights"][-1], dim=-1
-        )
-        expected = [hidden[-1].T @ error]
-        for i in range(len(s["weights"]) - 1, 0, -1):
-            error = F.linear(error, feedback[i]) * (1 - hidden[i] * hidden[i])
-            expected.insert(0, hidden[i - 1].T @ error)
-        for update, other in zip(dll.weight_updates(s["u"], s["delta"]), expected, strict=True):
-            assert torch.equal(update, other)
-
     @pytest.mark.parametrize("rate", [0.1, 0.9, 1.0, 1.5, 1.9])
-    def test_relaxation_reaches_the_fixed_point(self, dll: Any, rate: float) -> None:
-        s = sweep(dll, 5)
-        path = dll.relax(s["u"], s["top"], s["theta"], rate, steps=600)
+    def test_relaxation_reaches_the_fixed_point(self, dll: Any, small: Any, rate: float) -> None:
+        path = dll.relax(**small, rate=rate, steps=600)
+        xi, _ = dll.local_errors(**small)
         for i in range(1, len(SIZES) - 1):
-            torch.testing.assert_close(path[-1][i], s["xi"][i], rtol=0, atol=1e-9)
+            torch.testing.assert_close(path[-1][i], xi[i], rtol=0, atol=1e-9)
 
-    def test_relaxation_with_too_large_a_rate_diverges(self, dll: Any) -> None:
-        s = sweep(dll, 5)
-        path = dll.relax(s["u"], s["top"], s["theta"], 2.1, steps=200)
-        assert float((path[-1][1] - s["xi"][1]).norm()) > 1e3
+    def test_relaxation_with_too_large_a_rate_diverges(self, dll: Any, small: Any) -> None:
+        path = dll.relax(**small, rate=2.1, steps=200)
+        xi, _ = dll.local_errors(**small)
+        assert float((path[-1][1] - xi[1]).norm()) > 1e3
 
     def test_conv_network_with_tied_kernels_gives_autograds_gradient(self, dll: Any) -> None:
         recipe = dll.Recipe((0, 1), 1, 4, 1e-3, 0.3)
@@ -144,105 +107,6 @@ class TestEquivalence:
 
         together = accuracies((4, 7))
         assert together == pytest.approx([accuracies((4,))[0], accuracies((7,))[0]], abs=0.3)
-
-
-class TestContraction:
-    @few
-    @given(seeds, st.floats(1e-4, 1e-1))
-    def test_equation_9_is_a_contraction_from_the_right(
-        self, dll: Any, seed: int, rate: float
-    ) -> None:
-        s = sweep(dll, seed)
-        changes = dll.theta_updates(s["xi"], s["delta"])
-        for i in range(1, len(SIZES) - 1):
-            d = s["delta"][i + 1]
-            updated = s["theta"][i] + rate * changes[i]
-            contracted = s["theta"][i] @ (
-                torch.eye(d.shape[1], dtype=torch.double) - rate * d.T @ d
-            )
-            torch.testing.assert_close(updated, contracted, rtol=0, atol=1e-10)
-            if rate * torch.linalg.eigvalsh(d.T @ d)[-1] <= 2:
-                assert updated.norm() <= s["theta"][i].norm() + 1e-12
-
-    @few
-    @given(seeds)
-    def test_the_local_error_of_the_same_batch_shrinks(self, dll: Any, seed: int) -> None:
-        s = sweep(dll, seed)
-        changes = dll.theta_updates(s["xi"], s["delta"])
-        top_layer = len(SIZES) - 2
-        theta = [
-            None if t is None else t + 1e-3 * c for t, c in zip(s["theta"], changes, strict=True)
-        ]
-        after, _ = dll.local_errors(s["u"], s["top"], theta)
-        assert after[top_layer].norm() < s["xi"][top_layer].norm()
-
-    def test_the_other_sign_makes_theta_grow(self, dll: Any) -> None:
-        s = sweep(dll, 8)
-        for theta, change in zip(
-            s["theta"][1:], dll.theta_updates(s["xi"], s["delta"])[1:], strict=True
-        ):
-            assert (theta - 0.01 * change).norm() > theta.norm()
-
-    def test_the_input_layer_has_no_theta_and_no_update(self, dll: Any) -> None:
-        s = sweep(dll, 2)
-        assert dll.theta_updates(s["xi"], s["delta"])[0] is None
-        assert s["xi"][0] is None
-
-
-class TestLocality:
-    @few
-    @given(seeds)
-    def test_c1_errors_do_not_see_the_forward_weights(self, dll: Any, seed: int) -> None:
-        s = sweep(dll, seed)
-        for w in s["weights"]:
-            w += 1.0  # after the forward pass
-        again, _ = dll.local_errors(s["u"], s["top"], s["theta"])
-        assert all(torch.equal(a, b) for a, b in zip(again[1:], s["xi"][1:], strict=True))
-
-    def test_c2_an_error_depends_only_on_the_layer_above(self, dll: Any) -> None:
-        s = sweep(dll, 4)
-        # Layer 1 from a network cut off above layer 2, with layer 2's stored error at its top.
-        cut = dll.local_errors(s["u"][:3], s["delta"][2], s["theta"][:2])[0]
-        torch.testing.assert_close(cut[1], s["xi"][1])
-        # Corrupting layer 4 does reach layer 1 when nothing is stored: the sweep starts at the top.
-        corrupted, _ = dll.local_errors(s["u"], s["top"] + 1, s["theta"])
-        assert not torch.allclose(corrupted[1], s["xi"][1])
-
-
-class TestSymmetries:
-    def test_no_error_no_change(self, dll: Any) -> None:
-        s = sweep(dll, 6)
-        xi, delta = dll.local_errors(s["u"], torch.zeros_like(s["top"]), s["theta"])
-        changes = dll.weight_updates(s["u"], delta) + dll.theta_updates(xi, delta)[1:]
-        assert not any(change.any() for change in changes)
-
-    @few
-    @given(seeds)
-    def test_a_batch_is_the_sum_of_its_examples(self, dll: Any, seed: int) -> None:
-        s = sweep(dll, seed)
-        whole = dll.weight_updates(s["u"], s["delta"])
-        parts = [torch.zeros_like(w) for w in whole]
-        for row in range(len(s["x"])):
-            u = [layer[row : row + 1] for layer in s["u"]]
-            _, delta = dll.local_errors(u, s["top"][row : row + 1], s["theta"])
-            parts = [p + c for p, c in zip(parts, dll.weight_updates(u, delta), strict=True)]
-        for a, b in zip(whole, parts, strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-    def test_renaming_hidden_units_renames_their_updates(self, dll: Any) -> None:
-        s = sweep(dll, 7)
-        order = torch.randperm(SIZES[2], generator=torch.Generator().manual_seed(0))
-        weights, theta = list(s["weights"]), list(s["theta"])
-        weights[1], weights[2] = weights[1][:, order], weights[2][order]
-        theta[1], theta[2] = theta[1][:, order], theta[2][order]
-        u = dll.forward(s["x"], weights)
-        xi, delta = dll.local_errors(u, s["top"], theta)
-        old, new = dll.weight_updates(s["u"], s["delta"]), dll.weight_updates(u, delta)
-        torch.testing.assert_close(new[1], old[1][:, order])
-        torch.testing.assert_close(new[2], old[2][order])
-        old, new = dll.theta_updates(s["xi"], s["delta"]), dll.theta_updates(xi, delta)
-        torch.testing.assert_close(new[1], old[1][:, order])
-        torch.testing.assert_close(new[2], old[2][order])
 
 
 class TestConvolution:
@@ -304,35 +168,6 @@ class TestOtherRules:
         dll.train(net, task)
         assert torch.equal(net.weights[0], first)
         assert not torch.equal(net.weights[1], last)
-
-    def test_the_softhebb_unit_that_wins_most_settles_at_length_one(self, dll: Any) -> None:
-        recipe = dll.Recipe((0, 1), 1, 20, 1e-3)
-        inputs = normal(200, 4, seed=1, sd=1.0).float() + 1
-        start = dll.start((4, 3), None, dll.generators(recipe.seeds))
-        settled = dll.softhebb_weights(inputs, 3, recipe, passes=60)
-        winners = (inputs @ settled).argmax(-1).mode(dim=1).values
-        for replica, winner in enumerate(winners):
-            assert abs(float(start[replica, :, winner].norm()) - 1) > 0.05
-            assert float(settled[replica, :, winner].norm()) == pytest.approx(1, abs=0.01)
-
-    def test_forward_forward_climbs_on_each_layers_own_objective(self, dll: Any) -> None:
-        h, sign = normal(1, 6, 8, seed=1, sd=1.0), torch.tensor([1.0, -1.0] * 3).double()[:, None]
-        weights = [normal(1, 8, 7, seed=2), normal(1, 7, 5, seed=3)]
-        changes = dll.forward_forward_updates(h, sign, weights)
-        for w, change in zip(weights, changes, strict=True):
-            w.requires_grad_()
-            activity = torch.relu(h @ w)
-            goodness = activity.square().mean(-1, keepdim=True) - 1
-            F.logsigmoid(sign * goodness).sum().backward()
-            torch.testing.assert_close(change, w.grad)
-            h = dll.to_unit_size(activity).detach()
-
-    def test_forward_forward_layers_do_not_see_those_above(self, dll: Any) -> None:
-        h, sign = normal(1, 6, 8, seed=1, sd=1.0), torch.ones(6, 1).double()
-        below, above = normal(1, 8, 7, seed=2), normal(1, 7, 5, seed=3)
-        first = dll.forward_forward_updates(h, sign, [below, above])[0]
-        again = dll.forward_forward_updates(h, sign, [below, above + 1])[0]
-        assert torch.equal(first, again)
 
     def test_arithmetic_of_a_step_stays_below_four_thirds(self, dll: Any) -> None:
         from torch.utils.flop_counter import FlopCounterMode

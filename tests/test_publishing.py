@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import yaml
 from bs4 import BeautifulSoup
 from publishing_project import (
     CLAIMS,
+    ROOT,
     SLUG,
     claim,
     code,
@@ -417,6 +420,27 @@ def test_pack_has_both_sides(project: Project, tmp_path: Path) -> None:
     assert b"Divide by two" in files[f"teacher/{SLUG}.ipynb"]
     assert b"First paper (LEE)" in files["README.md"]
     assert b"torch==2.13.0" in files["README.md"]
+
+
+def commands(project: Project, folder: Path) -> list[str]:
+    """What the README of the pack asks for, in order."""
+    readme = packed(teaching_pack(project, folder))["README.md"].decode()
+    return re.findall(r"^    (\S.*)$", readme, re.MULTILINE)
+
+
+def test_pack_tells_of_packages_without_their_dependencies(
+    project: Project, tmp_path: Path
+) -> None:
+    before = commands(project, tmp_path)
+    shutil.copy(ROOT.root / "pyproject.toml", project.root)
+    asked = commands(project, tmp_path)
+    assert asked == [
+        "python -m pip install torch==2.13.0 -c constraints.txt",
+        'python -m pip install -e ".[lab]" -c constraints.txt',
+        "python -m pip install --no-deps -c constraints.txt spikingjelly",
+        "jupyter lab student",
+    ]
+    assert before == [*asked[:2], asked[3]]  # the tiny book names no such package
 
 
 def test_students_get_no_solution_and_no_output(project: Project, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,10 +71,65 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
 
 def test_torch_comes_first_alone_and_by_its_exact_version(checkout: Path, pip: Pip) -> None:
     installer.install(["book"], checkout, chosen=False)
-    assert len(pip.asked) == 2
+    assert len(pip.asked) == 3
     assert len(pip.asked[0]) == 1
     assert pip.asked[0][0].startswith("torch==")
     assert pip.asked[1] == ["--editable", ".[site]"]
+
+
+def test_packages_without_their_dependencies_come_last(checkout: Path, pip: Pip) -> None:
+    installer.install(["book"], checkout, chosen=False)
+    assert pip.asked[-1] == ["--no-deps", "spikingjelly"]
+    assert not any("--no-deps" in asked for asked in pip.asked[:-1])
+
+
+def test_a_package_without_its_dependencies_is_installed_alone(checkout: Path, pip: Pip) -> None:
+    installer.install(["book"], checkout, chosen=False)
+    pip.asked.clear()
+    settings = checkout / "pyproject.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace('["spikingjelly"]', '["spikingjelly", "another"]'))
+    assert settings.read_text() != text
+    installer.install(["book"], checkout, chosen=False)
+    assert pip.asked == [["--no-deps", "spikingjelly", "another"]]
+
+
+def test_packages_without_their_dependencies_are_pinned_and_nowhere_else() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = config["project"]
+    extras = project["optional-dependencies"].values()
+    declared = [row for group in (project["dependencies"], *extras) for row in group]
+    pins = (ROOT / "constraints.txt").read_text()
+    for name in config["tool"]["tenpapers"]["without-dependencies"]:
+        assert re.search(rf"^{re.escape(name)}==", pins, re.MULTILINE), name
+        assert not [other for other in declared if re.match(rf"{re.escape(name)}\b", other)], name
+
+
+@pytest.mark.parametrize("page", ["README.md", "environment.yml"])
+def test_conda_users_are_told_of_packages_without_their_dependencies(page: str) -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    names = " ".join(config["tool"]["tenpapers"]["without-dependencies"])
+    command = f"pip install --no-deps --constraint constraints.txt {names}\n"
+    assert command in (ROOT / page).read_text()
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/.installed-book").is_file(), reason="not made by `make`")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # Installed without what it declares.
+        "from spikingjelly.activation_based import "
+        "functional, learning, neuron, op_counter, surrogate",
+        # Uses a private name of scipy.
+        "import rsatoolbox",
+    ],
+)
+def test_the_pinned_packages_fit(statement: str) -> None:
+    """Each is imported in a process of its own, where any warning is an error."""
+    code = f"{statement}; import sys; assert not {{'torchvision', 'torchaudio'}} & set(sys.modules)"
+    command = [ROOT / ".venv/bin/python", "-W", "error", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_nothing_is_installed_twice(checkout: Path, pip: Pip) -> None:
@@ -85,8 +142,8 @@ def test_nothing_is_installed_twice(checkout: Path, pip: Pip) -> None:
 
 
 def test_groups_bring_what_they_need() -> None:
-    assert installer.steps(["lab"]) == ["torch", "book", "lab"]
-    assert installer.steps(["book", "test"]) == ["torch", "book", "test"]
+    assert installer.steps(["lab"]) == ["torch", "libraries", "book", "lab"]
+    assert installer.steps(["book", "test"]) == ["torch", "libraries", "book", "test"]
 
 
 def test_changed_pins_are_installed(checkout: Path, pip: Pip) -> None:
@@ -95,7 +152,7 @@ def test_changed_pins_are_installed(checkout: Path, pip: Pip) -> None:
     with (checkout / "constraints.txt").open("a") as pins:
         pins.write("extra==1.0\n")
     installer.install(["book"], checkout, chosen=False)
-    assert len(pip.asked) == 2
+    assert len(pip.asked) == 3
 
 
 def test_a_changed_setting_of_a_tool_is_no_reason(checkout: Path, pip: Pip) -> None:
@@ -113,7 +170,7 @@ def test_a_moved_folder_gets_a_new_environment(checkout: Path, pip: Pip) -> None
     (checkout / ".venv" / "script of the old place").touch()
     moved = checkout.rename(checkout.with_name("other place"))
     installer.install(["book"], moved, chosen=False)
-    assert len(pip.asked) == 2
+    assert len(pip.asked) == 3
     assert not (moved / ".venv" / "script of the old place").exists()
 
 
@@ -127,7 +184,7 @@ def test_another_chosen_python_makes_a_new_environment(
     installer.install(["book"], checkout, chosen=False)
     assert pip.asked == []
     installer.install(["book"], checkout, chosen=True)
-    assert len(pip.asked) == 2
+    assert len(pip.asked) == 3
 
 
 # --- interrupted and failed -----------------------------------------------------------------------
@@ -149,7 +206,7 @@ def test_an_unfinished_installation_is_not_taken_as_done(
     pip.asked.clear()
     pip.does = lambda: 0
     installer.install(["book"], checkout, chosen=False)
-    assert len(pip.asked) == 2
+    assert len(pip.asked) == 3
     assert "Repairing" in capsys.readouterr().out
     pip.asked.clear()
     installer.install(["book"], checkout, chosen=False)
@@ -158,13 +215,13 @@ def test_an_unfinished_installation_is_not_taken_as_done(
 
 
 def test_what_was_finished_before_stays(checkout: Path, pip: Pip) -> None:
-    answers = iter([0, 1, 0])
+    answers = iter([0, 1, 0, 0])
     pip.does = lambda: next(answers)
     with pytest.raises(installer.Problem):
         installer.install(["book"], checkout, chosen=False)
     pip.asked.clear()
     installer.install(["book"], checkout, chosen=False)
-    assert pip.asked == [["--editable", ".[site]"]]
+    assert pip.asked == [["--editable", ".[site]"], ["--no-deps", "spikingjelly"]]
 
 
 def distribution(folder: Path, name: str, installer_row: bool = True) -> Path:
@@ -265,7 +322,7 @@ def test_a_failure_of_pip_says_what_to_do(output: str, advice: str) -> None:
 
 
 def test_a_full_disk(checkout: Path, pip: Pip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installer, "SPACE_GB", {"torch": 2.0, "book": 1.5})
+    monkeypatch.setattr(installer, "SPACE_GB", {"torch": 2.0, "libraries": 1.5, "book": 0})
     monkeypatch.setattr(installer.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e8))
     with pytest.raises(installer.Problem, match=r"3\.5 GB of free disk space needed, 0\.3 GB"):
         installer.install(["book"], checkout, chosen=False)

@@ -36,11 +36,18 @@ from typing import TextIO
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED = ((3, 11), (3, 14))  # first version that works, first that does not
 # Free space that each group asks for, in GB; torch's share is in "torch".
-SPACE_GB = {"torch": 2.0, "book": 1.5, "test": 0.3, "lab": 0.2}
-NEEDS = {"torch": [], "book": ["torch"], "test": ["book"], "lab": ["book"]}
+SPACE_GB = {"torch": 2.0, "libraries": 1.5, "book": 0.1, "test": 0.3, "lab": 0.2}
+NEEDS = {
+    "torch": [],
+    "libraries": ["torch"],
+    "book": ["libraries"],
+    "test": ["book"],
+    "lab": ["book"],
+}
 WHAT = {
     "torch": "PyTorch",
-    "book": "the libraries of the chapters and of the site",
+    "libraries": "the libraries of the chapters and of the site",
+    "book": "the packages that come without what they declare",
     "test": "the test tools",
     "lab": "JupyterLab",
 }
@@ -69,14 +76,17 @@ def requirements(root: Path) -> dict[str, list[str]]:
 
     torch comes first and alone, by the exact version: asked for together with other packages, or by
     a looser version, pip may prefer a build with gigabytes of CUDA libraries to the CPU build that
-    this machine's pip settings offer.
+    this machine's pip settings offer. The packages of ``without-dependencies`` come after the rest,
+    alone too, because pip's ``--no-deps`` holds for everything on its command line.
     """
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    config = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project = config["project"]
     torch = next(r for r in project["dependencies"] if r.startswith("torch=="))
     extras = project["optional-dependencies"]
     return {
         "torch": [torch],
-        "book": ["--editable", ".[site]"],
+        "libraries": ["--editable", ".[site]"],
+        "book": ["--no-deps", *config["tool"]["tenpapers"]["without-dependencies"]],
         "test": extras["test"],
         "lab": extras["lab"],
     }
@@ -93,7 +103,7 @@ def fingerprint(group: str, root: Path, version: str) -> str:
         (root / "constraints.txt").read_text(encoding="utf-8"),
         requirements(root)[group],
     ]
-    if group == "book":
+    if group == "libraries":
         parts += [
             project["dependencies"],
             project["optional-dependencies"]["site"],

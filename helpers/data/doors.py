@@ -1,4 +1,4 @@
-"""The four functions a chapter calls: a set's name or the reader's own path in, a record out.
+"""The functions a chapter calls: a set's name or the reader's own path in, a record out.
 
 A known name wins over a file of the same name here: write ``./mnist`` for the file.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from helpers.data import embedded, loaders, own, registry
-from helpers.data.records import Classification, Sentences, Series, Text
+from helpers.data.records import Classification, Recordings, Sentences, Sequences, Series, Text
 from helpers.data.splits import Standardise
 from helpers.project import UsageError, suggest
 
@@ -19,7 +20,12 @@ Source = str | os.PathLike[str]
 
 def names(kind: registry.Kind) -> list[str]:
     """Return the names that the function ``kind`` knows: embedded sets, then registered ones."""
-    inside = {"images": embedded.IMAGES, "text": embedded.TEXTS, "series": embedded.SERIES}
+    inside = {
+        "images": embedded.IMAGES,
+        "text": embedded.TEXTS,
+        "series": embedded.SERIES,
+        "sequences": embedded.SEQUENCES,
+    }
     rows = [row.name for row in registry.DATASETS.values() if row.kind == kind]
     return [*inside.get(kind, ()), *rows]
 
@@ -147,6 +153,62 @@ def sentences(name_or_path: Source, *, seed: int = 0) -> Sentences:
     return loaders.sentences(source, seed)
 
 
+def sequences(name_or_path: Source, *, seed: int = 0) -> Sequences:
+    """Load labelled sequences of one length, (N, T, D): N sequences of T steps with D features.
+
+    Names: ``digit-rows`` (inside scikit-learn: the digits of `images`, 8 rows of 8 pixels),
+    ``spoken-digits`` (32 frames of 24 band energies; `helpers.data.sound` says how).
+
+    Own data: a ``.npz`` file with ``x`` (N, T, D), any finite numbers, and ``y`` (N,), integers or
+    strings. At least 2 classes and 5 sequences of each. Cut or fill sequences to one length first.
+
+    Splits: ``spoken-digits`` keeps its official test part (recordings 0 to 4 of each speaker and
+    digit), and a stratified fifth of the training part validates; digit-rows and own data are cut
+    60/20/20, stratified. Each feature is standardised over all steps with the training part's
+    statistics; digit-rows with one mean and sd for all pixels, as in `images`.
+
+    Parameters
+    ----------
+    name_or_path : a name, or a path
+    seed : of the random split
+
+    Raises
+    ------
+    UsageError : an unknown name, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    source = _resolve(name_or_path, "sequences")
+    if isinstance(source, Path):
+        return own.sequences(source, seed)
+    if source == "digit-rows":
+        return embedded.digit_rows(seed)
+    return loaders.sequences(source, seed)
+
+
+def recordings(name_or_path: Source = "brain-92-images") -> Recordings:
+    """Load pictures with the dissimilarities between the brain's answers to them.
+
+    Names: ``brain-92-images``: fMRI of human inferior temporal cortex, 4 subjects in 2 sessions,
+    with a monkey's neurons and models for the same 92 pictures (Kriegeskorte et al. 2008). Its
+    dissimilarity is 1 minus the correlation of two patterns of answers.
+
+    Own data: a ``.npz`` file with ``stimuli`` (N, H, W, 3), uint8; ``rdms`` (S, N, N), finite, each
+    symmetric with a zero diagonal and not the same everywhere else; and, if wanted, ``animate``
+    (N,), true or false, 1 or 0, with both there. At least 2 subjects and 5 pictures.
+
+    Nothing is split or scaled.
+
+    Raises
+    ------
+    UsageError : an unknown name, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    source = _resolve(name_or_path, "recordings")
+    if isinstance(source, Path):
+        return own.recordings(source)
+    return loaders.recordings(source)
+
+
 def _resolve(name_or_path: Source, kind: registry.Kind) -> str | Path:
     """Return a known name as it is, and anything else as the path of what exists there."""
     known = names(kind)
@@ -157,7 +219,7 @@ def _resolve(name_or_path: Source, kind: registry.Kind) -> str | Path:
     with suppress(OSError):  # no name of a file: too long, or in a folder that may not be read
         if given and path.exists():
             return path
-    for other in ("images", "text", "series", "sentences"):
+    for other in get_args(registry.Kind):
         if given in names(other):
             raise UsageError(f"{given!r} is not for {kind}: load it with helpers.data.{other}.")
     raise UsageError(

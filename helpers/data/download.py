@@ -221,6 +221,7 @@ class _Resuming:
                     unit_scale=True,
                     unit_divisor=1024,
                     desc=self.file.name,
+                    leave=None,  # below the bar of a set of many files it goes when it is full
                     disable=None,
                 ) as bar,
             ):

@@ -3,6 +3,7 @@
 | name | what | from | licence |
 |---|---|---|---|
 | digits | 1,797 grey 8×8 images of handwritten digits | scikit-learn (UCI) | CC BY 4.0 |
+| digit-rows | the same, as sequences of 8 rows with 8 pixels | scikit-learn (UCI) | CC BY 4.0 |
 | python-docs | Python's own language reference, about 460,000 characters | Python | PSF |
 | co2 | weekly CO2 on Mauna Loa, 1958-2001, 2,284 rows | statsmodels | public domain |
 | elec_equip | electrical equipment, monthly turnover 1995-2016 | statsmodels | public domain |
@@ -23,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers.data import splits
-from helpers.data.records import Classification, Floats, Patches, Series, Text
+from helpers.data.records import Classification, Floats, Patches, Sequences, Series, Text
 from helpers.project import MissingError, UsageError
 
 IMAGES = ("digits",)
 TEXTS = ("python-docs",)
+SEQUENCES = ("digit-rows",)
 SERIES = ("co2", "elec_equip", "elnino", "macrodata", "sunspots")
 
 _BANDS = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}  # of the width
@@ -42,6 +44,28 @@ def digits(how: splits.Standardise = "channel", seed: int = 0) -> Classification
     pixels = (bunch.images[:, None] / 16).astype(np.float32)
     classes = tuple(str(c) for c in bunch.target_names)
     return splits.split_images("digits", pixels, bunch.target, classes, how, seed)
+
+
+def digit_rows(seed: int = 0) -> Sequences:
+    """Return the digits read from the top row to the bottom row, 8 steps of 8 pixels.
+
+    Values, labels and parts are those of `digits`: one mean and sd for all pixels.
+    """
+    images = digits(seed=seed)
+    train, validation, test = (
+        x.reshape(-1, *images.shape[1:])
+        for x in (images.train_x, images.validation_x, images.test_x)
+    )
+    return Sequences(
+        "digit-rows",
+        train,
+        images.train_y,
+        validation,
+        images.validation_y,
+        test,
+        images.test_y,
+        images.classes,
+    )
 
 
 def python_docs(characters: int | None = None) -> Text:

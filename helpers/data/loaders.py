@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data import own, splits
-from helpers.data.records import Classification, Sentences, Series, Text
+from helpers.data import own, sound, splits
+from helpers.data.records import Classification, Recordings, Sentences, Sequences, Series, Text
 from helpers.data.registry import fetch
 
 VALIDATION_SHARE = 0.1  # of the official training part
+SPOKEN_VALIDATION_SHARE = 0.2  # of 300 recordings: a tenth would be 3 of each digit
 _SENTIMENT = ("negative", "positive")
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+_TEST_RECORDINGS = range(5)  # of each digit and speaker, as the set's README says
+_MODELS = {  # as the file names them, without the monkey's RDM, which the other file has too
+    "animacy": "animacy",
+    "FaceBodyManmadeNatobj": "face-body-manmade-natural",
+    "EVA": "EVA",
+    "HMAX": "HMAX",
+    "V1": "V1",
+    "Silhouette": "silhouette",
+    "RADON": "RADON",
+}
 _ETT_MONTH = 30 * 24  # rows, as Informer counts
 
 LabelledImages = tuple[NDArray[np.uint8], NDArray[np.int64]]  # (N, C, H, W), (N,)
@@ -75,6 +87,68 @@ def sentences(name: str, seed: int) -> Sentences:
     ]
     classes = ("objective", "subjective") if name == "subj" else _SENTIMENT
     return splits.split_sentences(name, labelled, classes, seed)
+
+
+def sequences(name: str, seed: int) -> Sequences:
+    """Load the spoken digits: the official test part; a stratified fifth of training validates."""
+    recordings = _contents(fetch(name))
+    x = np.stack([sound.log_bands(content) for content in recordings.values()])
+    labels = [Path(file).stem.split("_") for file in recordings]  # digit, speaker, number
+    y = np.array([int(digit) for digit, _, _ in labels], dtype=np.int64)
+    testing = np.array([int(number) in _TEST_RECORDINGS for _, _, number in labels])
+    learning = np.flatnonzero(~testing)
+    train, held = splits.stratified(y[learning], (SPOKEN_VALIDATION_SHARE,), seed)
+    rows = (learning[train], learning[held], np.flatnonzero(testing))
+    return splits.sequences(name, [x[r] for r in rows], [y[r] for r in rows], tuple("0123456789"))
+
+
+def _contents(files: dict[str, Path]) -> dict[str, bytes]:
+    """Return what is in each file, by name and in the order of names; an archive is opened."""
+    found: dict[str, bytes] = {}
+    for path in files.values():
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                members = [m for m in archive.infolist() if not m.is_dir()]
+                found |= {Path(m.filename).name: archive.read(m) for m in members}
+        else:
+            found[path.name] = path.read_bytes()
+    return dict(sorted(found.items()))
+
+
+def recordings(name: str) -> Recordings:
+    """Load the 92 pictures with the RDMs of four people, a monkey and seven models."""
+    files = fetch(name)
+    people = _matlab(files["92_brainRDMs.mat"])["RDMs"]  # subjects by sessions
+    models = _matlab(files["92_modelRDMs.mat"])["Models"]
+    paper = _matlab(files["Kriegeskorte_Neuron2008_supplementalData.mat"])
+    sessions = np.array([[cell.RDM for cell in row] for row in people], dtype=np.float64)
+    monkey = next(row for row in paper["RDMs_mIT_hIT_fig1"] if row.name.startswith("mIT"))
+    members = paper["categoryVectors"].astype(bool)
+    categories = tuple(str(label) for label in paper["categoryLabels"])
+    return Recordings(
+        name,
+        np.stack([cell.image for cell in paper["stimuli_92objs"]]),
+        sessions.mean(axis=1),
+        sessions,
+        members[:, categories.index("animate")],
+        _square(monkey.RDM),
+        {_MODELS[m.name]: m.RDM.astype(np.float64) for m in models if m.name in _MODELS},
+        categories,
+        members,
+    )
+
+
+def _matlab(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    return loadmat(path, squeeze_me=True, struct_as_record=False)
+
+
+def _square(pairs: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the symmetric matrix with zero diagonal whose upper triangle, row by row, is given."""
+    from scipy.spatial.distance import squareform
+
+    return squareform(pairs.astype(np.float64))
 
 
 def _stsa(path: Path) -> tuple[tuple[str, int], ...]:

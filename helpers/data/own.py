@@ -19,12 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers.data import splits
-from helpers.data.records import Classification, Integers, Sentences, Series, Text
+from helpers.data.records import (
+    Booleans,
+    Classification,
+    Doubles,
+    Floats,
+    Integers,
+    Recordings,
+    Sentences,
+    Sequences,
+    Series,
+    Text,
+)
 from helpers.project import UsageError
 
 MIN_ROWS_PER_CLASS = 5
 MIN_CHARACTERS = 100
 MIN_STEPS = 20
+MIN_SUBJECTS = 2  # one subject says nothing about how much subjects agree
+MIN_STIMULI = 5
+_ROUNDING = 1e-5  # of an RDM's largest value: what may be left by a calculation in float32
 _IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 _IMAGE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
@@ -62,6 +76,33 @@ def sentences(path: Path, seed: int = 0) -> Sentences:
     classes, numbers = _classes(path, [label for label, _ in rows])
     labelled = [(text, int(n)) for (_, text), n in zip(rows, numbers, strict=True)]
     return splits.split_sentences(path.name, labelled, classes, seed)
+
+
+def sequences(path: Path, seed: int = 0) -> Sequences:
+    """Read a ``.npz`` file of sequences; see `helpers.data.sequences` for the format."""
+    x, labels = _labelled_arrays(path, "x (N, T, D)", "sequence")
+    if x.ndim != 3 or 0 in x.shape:
+        _fail(path, f"has x of shape {x.shape}", "(N, T, D), with T steps of D features")
+    classes, numbers = _classes(path, labels)
+    return splits.split_sequences(path.name, _finite(path, x), numbers, classes, seed)
+
+
+def recordings(path: Path) -> Recordings:
+    """Read a ``.npz`` file of pictures and RDMs; see `helpers.data.recordings` for the format."""
+    arrays = _arrays(
+        path, "stimuli (N, H, W, 3) and rdms (S, N, N)", ("stimuli", "rdms"), ("animate",)
+    )
+    stimuli = arrays["stimuli"]
+    if stimuli.ndim != 4 or stimuli.shape[3] != 3 or 0 in stimuli.shape:
+        _fail(path, f"has stimuli of shape {stimuli.shape}", "(N, H, W, 3), colour images")
+    if stimuli.dtype != np.uint8:
+        _fail(path, f"has stimuli of type {stimuli.dtype}", "uint8, values 0 to 255")
+    if len(stimuli) < MIN_STIMULI:
+        _fail(path, f"has {len(stimuli)} stimuli", f"at least {MIN_STIMULI}")
+    rdms = _rdms(path, arrays["rdms"], len(stimuli))
+    animate = _animate(path, arrays["animate"], len(stimuli)) if "animate" in arrays else None
+    nothing = np.zeros((len(stimuli), 0), dtype=bool)
+    return Recordings(path.name, stimuli, rdms, rdms[:, None], animate, None, {}, (), nothing)
 
 
 def read_series(path: Path) -> tuple[list[str], NDArray[np.float64]]:
@@ -205,32 +246,86 @@ def _rank(label: Any) -> tuple[float, str]:
         return np.inf, str(label)
 
 
-def _image_arrays(path: Path) -> tuple[NDArray[Any], list[Any]]:
-    arrays = "arrays x (N, H, W) or (N, H, W, C) and y (N,)"
+def _arrays(
+    path: Path, form: str, needed: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Return these arrays of a ``.npz`` file, where the needed ones are there; others are not read.
+
+    ``form`` says in messages what is expected.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if missing := {"x", "y"} - set(file.files):
+            if missing := set(needed) - set(file.files):
                 found = f"lacks {' and '.join(sorted(missing))} (it has {', '.join(file.files)})"
-                _fail(path, found, arrays)
-            x, y = file["x"], file["y"]
+                _fail(path, found, f"arrays {form}")
+            return {name: file[name] for name in (*needed, *optional) if name in file.files}
     except (ValueError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
-        _fail(path, f"cannot be read ({error})", f"a .npz file of numbers with {arrays}")
-    x = x[..., None] if x.ndim == 3 else x
-    if x.ndim != 4 or not 1 <= x.shape[3] <= 4 or 0 in x.shape:
-        _fail(path, f"has x of shape {x.shape}", "(N, H, W) or (N, H, W, C) with 1 to 4 channels")
-    if y.shape != x.shape[:1]:
-        _fail(path, f"has y of shape {y.shape}", f"({len(x)},), one label for each image")
+        _fail(path, f"cannot be read ({error})", f"a .npz file of numbers with arrays {form}")
+
+
+def _labelled_arrays(path: Path, form: str, row: str) -> tuple[NDArray[Any], list[Any]]:
+    """Return x, of any shape yet, and the labels y of a file; the words go into messages."""
+    arrays = _arrays(path, f"{form} and y (N,)", ("x", "y"))
+    x, y = arrays["x"], arrays["y"]
+    if x.ndim == 0 or y.shape != x.shape[:1]:
+        count = len(x) if x.ndim else "N"
+        _fail(path, f"has y of shape {y.shape}", f"({count},), one label for each {row}")
     if y.dtype.kind not in "iuU":
         _fail(path, f"has y of type {y.dtype}", "labels that are integers or strings")
     if x.dtype.kind not in "iuf":
         _fail(path, f"has x of type {x.dtype}", "integers or floats")
-    if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):
-            x = x.astype(np.float32)
+    return x, y.tolist()
+
+
+def _finite(path: Path, x: NDArray[Any]) -> Floats:
+    """Return x in float32, refused if a number is, or becomes, NaN or infinity."""
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
     if not np.isfinite(x).all():
-        row = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
+        row = int(np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))[0])
         _fail(path, f"has NaN or infinity in x[{row}]", "finite numbers")
-    return x.transpose(0, 3, 1, 2), y.tolist()
+    return x
+
+
+def _image_arrays(path: Path) -> tuple[NDArray[Any], list[Any]]:
+    x, labels = _labelled_arrays(path, "x (N, H, W) or (N, H, W, C)", "image")
+    x = x[..., None] if x.ndim == 3 else x
+    if x.ndim != 4 or not 1 <= x.shape[3] <= 4 or 0 in x.shape:
+        _fail(path, f"has x of shape {x.shape}", "(N, H, W) or (N, H, W, C) with 1 to 4 channels")
+    pixels = x if x.dtype == np.uint8 else _finite(path, x)
+    return pixels.transpose(0, 3, 1, 2), labels
+
+
+def _rdms(path: Path, rdms: NDArray[Any], stimuli: int) -> Doubles:
+    """Return the RDMs of a file in float64, checked, and made symmetric to the last digit."""
+    if rdms.ndim != 3 or rdms.shape[1:] != (stimuli, stimuli) or len(rdms) < MIN_SUBJECTS:
+        expected = f"(S, {stimuli}, {stimuli}) with S at least {MIN_SUBJECTS}"
+        _fail(path, f"has rdms of shape {rdms.shape}", expected)
+    if rdms.dtype.kind not in "iuf":
+        _fail(path, f"has rdms of type {rdms.dtype}", "integers or floats")
+    rdms = rdms.astype(np.float64)
+    pairs = np.triu_indices(stimuli, 1)
+    for subject, rdm in enumerate(rdms):
+        if not np.isfinite(rdm).all():
+            _fail(path, f"has NaN or infinity in rdms[{subject}]", "finite numbers")
+        near = _ROUNDING * np.abs(rdm).max()
+        if np.abs(np.diagonal(rdm)).max() > near:
+            _fail(path, f"has a diagonal that is not zero in rdms[{subject}]", "dissimilarities")
+        if np.abs(rdm - rdm.T).max() > near:
+            _fail(path, f"has rdms[{subject}] that is not symmetric", "dissimilarities of pairs")
+        if np.ptp(rdm[pairs]) <= near:
+            _fail(path, f"has one value for all pairs in rdms[{subject}]", "values that differ")
+        rdm[:] = (rdm + rdm.T) / 2
+        np.fill_diagonal(rdm, 0)
+    return rdms
+
+
+def _animate(path: Path, animate: NDArray[Any], stimuli: int) -> Booleans:
+    if animate.shape != (stimuli,):
+        _fail(path, f"has animate of shape {animate.shape}", f"({stimuli},), one for each stimulus")
+    if animate.dtype.kind not in "biu" or set(animate.tolist()) != {0, 1}:
+        _fail(path, "has other values in animate", "true or false (1 or 0), and both of them")
+    return animate.astype(bool)
 
 
 def _visible(folder: Path) -> list[Path]:

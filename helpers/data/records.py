@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
 
 UNKNOWN = "\ufffd"  # stands in every alphabet, at id 0, for characters unseen in training
 
@@ -123,3 +126,53 @@ class Patches:
     shape: tuple[int, ...]
     mean: Floats
     whitening: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Labelled sequences of one length.
+
+    Attributes
+    ----------
+    train_x, validation_x, test_x : float32 (N, T, D): N sequences of T steps with D features
+    train_y, validation_y, test_y : int64 (N,), positions in ``classes``
+    """
+
+    name: str
+    train_x: Floats
+    train_y: Integers
+    validation_x: Floats
+    validation_y: Integers
+    test_x: Floats
+    test_y: Integers
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """How brains answered to N pictures, as dissimilarities between the answers.
+
+    A representational dissimilarity matrix (RDM) is symmetric with a zero diagonal; entry (i, j)
+    says how differently pictures i and j were answered. What a set lacks is ``None`` or empty.
+
+    Attributes
+    ----------
+    stimuli : uint8 (N, H, W, 3), the pictures
+    subjects : float64 (S, N, N), one RDM per subject, the mean of its sessions
+    sessions : float64 (S, R, N, N), one RDM per subject and session
+    animate : bool (N,), which pictures show something alive, or part of it
+    monkey : float64 (N, N), the RDM of a monkey's neurons for the same pictures
+    models : float64 (N, N) by name: what categories or simple image features predict
+    categories : the names of the columns of ``members``
+    members : bool (N, len(categories)), which pictures belong to which category
+    """
+
+    name: str
+    stimuli: NDArray[np.uint8]
+    subjects: Doubles
+    sessions: Doubles
+    animate: Booleans | None
+    monkey: Doubles | None
+    models: Mapping[str, Doubles]
+    categories: tuple[str, ...]
+    members: Booleans

@@ -8,30 +8,41 @@ layout: ``<folder of the set>/<file>``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from helpers.data import download
+from helpers.data import download, spoken_digits
 from helpers.data.download import AccessError, DataFile, OfflineError
 from helpers.project import MissingError, UsageError, suggest
 
-Kind = Literal["images", "text", "series", "sentences"]
+Kind = Literal["images", "text", "series", "sentences", "sequences", "recordings"]
+
+_MANY = 10  # files of a set, from which on a bar counts them
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One row of the registry."""
+    """One row of the registry.
+
+    Attributes
+    ----------
+    kind : the function of `helpers.data` that loads it
+    folder : in BOOK_DATA and in the cache; the name if empty
+    archive : a zip of all the files that a mirror may hold in their place; it has no address
+    """
 
     name: str
     title: str
-    kind: Kind  # the function of helpers.data that loads it
+    kind: Kind
     files: tuple[DataFile, ...]
     licence: str
     citation: str
     home: str
     note: str
-    folder: str = ""  # in BOOK_DATA and in the cache; the name if empty
+    folder: str = ""
+    archive: DataFile | None = None
 
     @property
     def bytes(self) -> int:
@@ -324,6 +335,57 @@ _ROWS = (
         note="4,000 positive and 7,987 negative reviews, no official split.",
         folder="waimai-10k",
     ),
+    DataSet(
+        name="spoken-digits",
+        title="Free Spoken Digit Dataset, 600 of its 3,000 recordings",
+        kind="sequences",
+        files=_github(
+            "Jakobovski/free-spoken-digit-dataset",
+            "26eb9aaf76e81b692f806f9140c2d2777410d7a1",
+            *((f"recordings/{file}", sha256, size) for file, sha256, size in spoken_digits.rows()),
+        ),
+        licence="CC BY-SA 4.0",
+        citation="Jackson, Souza, Flaks, Pan, Nicolas, Thite. Free Spoken Digit Dataset, v1.0.8. "
+        "Zenodo, 2018.",
+        home="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        note="Recordings 0 to 9 of 50 by six speakers of ten digits; 0 to 4 are the official test.",
+        folder="fsdd-subset",
+        archive=DataFile(
+            "fsdd-subset.zip",
+            "c5891a17c8154e3b76599a760c891ed0138716d7bb090ba108b7afabf3873dbe",
+            3_215_222,
+        ),
+    ),
+    DataSet(
+        name="brain-92-images",
+        title="Inferior temporal cortex and 92 images",
+        kind="recordings",
+        files=_github(
+            "rsagroup/rsatoolbox",
+            "f1f83cadb7243492a1aae7460466e0f0140b20ac",
+            (
+                "demos/92imageData/92_brainRDMs.mat",
+                "1743f90a15e895798a94318649e80e1123a7e5943a1703fa1dd7c31ea5780b7c",
+                224_663,
+            ),
+            (
+                "demos/92imageData/92_modelRDMs.mat",
+                "e1d2b58bb2f9508bc13da4c81b94d1ab07823b25ed30b9563bd9d6d730c2a00a",
+                333_004,
+            ),
+            (
+                "demos/92imageData/Kriegeskorte_Neuron2008_supplementalData.mat",
+                "06f21214399a5d43dc264eed19a7f4b8daf11c8622a59eec3e106064ce5e3504",
+                3_603_779,
+            ),
+        ),
+        licence="MIT for the repository; none stated for the recordings and the photographs",
+        citation="Kriegeskorte, Mur, Ruff, Kiani, Bodurka, Esteky, Tanaka, Bandettini. Matching "
+        "categorical object representations in inferior temporal cortex of man and monkey. "
+        "Neuron 60(6), 2008.",
+        home="https://github.com/rsagroup/rsatoolbox",
+        note="92 colour images 175×175, RDMs of 4 people in 2 sessions, of a monkey, of 7 models.",
+    ),
 )
 
 DATASETS: dict[str, DataSet] = {row.name: row for row in _ROWS}
@@ -347,6 +409,8 @@ def cache() -> Path:
 def fetch(name: str) -> dict[str, Path]:
     """Return the verified files of a set, by file name, downloading what is missing.
 
+    Where this machine has the archive of a set, the archive alone stands for its files.
+
     Raises
     ------
     UsageError : for an unknown set
@@ -354,7 +418,10 @@ def fetch(name: str) -> dict[str, Path]:
     OfflineError, StatusError, SpaceError, AccessError, BusyError : it cannot be had here and now
     """
     row = _row(name)
-    return {file.name: _file(row, file) for file in row.files}
+    if row.archive and (found := _find(row, row.archive)):
+        download.check(found[1], row.archive)
+        return {row.archive.name: found[1]}
+    return {file.name: _file(row, file) for file in _counted(row)}
 
 
 def status(verify: bool = False) -> list[Status]:
@@ -380,6 +447,15 @@ def _row(name: str) -> DataSet:
             f"No data set {name!r}.{suggest(name, known)} The sets are: {', '.join(known)}."
         )
     return DATASETS[name]
+
+
+def _counted(row: DataSet) -> Iterable[DataFile]:
+    """The files of a set; on a terminal, a bar counts them where they are many."""
+    if len(row.files) < _MANY:
+        return row.files
+    from tqdm import tqdm
+
+    return tqdm(row.files, desc=row.name, unit="file", leave=False, disable=None)
 
 
 def _find(row: DataSet, file: DataFile) -> tuple[str, Path] | None:
@@ -419,7 +495,9 @@ def _file(row: DataSet, file: DataFile) -> Path:
 
 
 def _status(row: DataSet, verify: bool) -> Status:
-    found = [(file, _find(row, file)) for file in row.files]
+    packed = row.archive is not None and _find(row, row.archive) is not None
+    files = (row.archive,) if row.archive and packed else row.files
+    found = [(file, _find(row, file)) for file in files]
     places = sorted({place[0] for _, place in found if place}, reverse=True)
     problems = []
     if verify:

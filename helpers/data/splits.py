@@ -15,6 +15,7 @@ from helpers.data.records import (
     Integers,
     Labelled,
     Sentences,
+    Sequences,
     Series,
     Text,
 )
@@ -137,6 +138,27 @@ def split_images(
     """Cut images without an official split 60/20/20, stratified, and standardise them."""
     rows = stratified(labels, seed=seed)
     return classification(name, [pixels[r] for r in rows], [labels[r] for r in rows], classes, how)
+
+
+def sequences(
+    name: str, x: Sequence[NDArray[Any]], y: Sequence[Integers], classes: tuple[str, ...]
+) -> Sequences:
+    """Standardise three parts (N, T, D): one mean and sd per feature, over rows and steps."""
+    _, steps, features = x[0].shape
+    flat = [part.transpose(0, 2, 1).reshape(len(part), -1).astype(np.float32) for part in x]
+    done, _, _ = standardise(flat, features)
+    train, validation, test = (
+        np.ascontiguousarray(part.reshape(-1, features, steps).transpose(0, 2, 1)) for part in done
+    )
+    return Sequences(name, train, y[0], validation, y[1], test, y[2], classes)
+
+
+def split_sequences(
+    name: str, x: NDArray[Any], y: Integers, classes: tuple[str, ...], seed: int
+) -> Sequences:
+    """Cut sequences without an official split 60/20/20, stratified, and standardise them."""
+    rows = stratified(y, seed=seed)
+    return sequences(name, [x[r] for r in rows], [y[r] for r in rows], classes)
 
 
 def split_text(name: str, whole: str, characters: int | None = None) -> Text:

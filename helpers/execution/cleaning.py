@@ -37,7 +37,9 @@ _ERROR_MARKER = "papermill-error-cell-tag"
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}\b")
-_KERNEL_FILE = re.compile(r"[^\s\"'<>]*[/\\]ipykernel_\d+[/\\]\d+\.py")
+# From the start of a word: a picture in a picture is one word of 100,000 letters, and a match tried
+# from each of them would take minutes.
+_KERNEL_FILE = re.compile(r"(?<![^\s\"'<>])[^\s\"'<>]*[/\\]ipykernel_\d+[/\\]\d+\.py")
 _PROGRESS = re.compile(
     r"""^.*(?:\d+%\|.*\||\b\d+(?:\.\d+)?[kMG]?it\b).*  # a bar, or a bare count of iterations
         \[\d+:\d\d.*\]\s*$""",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ Install once, with Python 3.11, 3.12 or 3.13, in this folder:
 
     python -m pip install torch=={torch} -c constraints.txt
     python -m pip install -e ".[lab]" -c constraints.txt
-    jupyter lab student
+{alone}    jupyter lab student
 
 Keep `teacher/` to yourself: everything else may be given to students.
 
@@ -135,7 +136,7 @@ def _contents(project: Project) -> Iterator[tuple[str, bytes]]:
     for path in _package(project):
         yield path.relative_to(project.root).as_posix(), path.read_bytes()
     listed = "\n".join(f"- {c.title} ({c.paper}): `{c.slug}.ipynb`" for c in chapters)
-    readme = _README.format(chapters=listed, torch=_torch(project))
+    readme = _README.format(chapters=listed, torch=_torch(project), alone=_alone(project))
     yield "README.md", readme.encode()
 
 
@@ -152,6 +153,14 @@ def _torch(project: Project) -> str:
     if found is None:
         raise BookError("constraints.txt pins no torch: add a line torch==<version>.")
     return found[1]
+
+
+def _alone(project: Project) -> str:
+    """The line that installs what must come without its dependencies; pyproject.toml says why."""
+    config = tomllib.loads((project.root / "pyproject.toml").read_text(encoding="utf-8"))
+    names = config.get("tool", {}).get("tenpapers", {}).get("without-dependencies", [])
+    command = f"python -m pip install --no-deps -c constraints.txt {' '.join(names)}"
+    return f"    {command}\n" if names else ""
 
 
 def _without_solutions(lines: list[str], inside: bool) -> tuple[str, bool]:

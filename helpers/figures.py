@@ -39,13 +39,15 @@ def use_book_style() -> None:
             "axes.titlesize": 10,
             "axes.titlelocation": "left",
             "font.size": 10,
+            "font.sans-serif": ["DejaVu Sans", "Verdana"],  # every text in a file names them
             "lines.linewidth": 2,
             "lines.markersize": 5,
             "legend.frameon": False,
             "legend.fontsize": 9,
             "image.cmap": "viridis",
             "svg.hashsalt": "tenpapers",  # the same figure gives the same file
-            "svg.fonttype": "path",
+            "svg.fonttype": "none",  # letters as text: half the weight, in the reader's own font
+            "image.interpolation": "none",  # a pixel of a picture stays one pixel in the file
         }
     )
     try:

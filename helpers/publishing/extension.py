@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .docstrings import process
-from .slimming import purge_styles, replace_icons, slim_pages
+from .slimming import purge_styles, replace_icons, slim_pages, slim_pictures
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -133,6 +133,7 @@ def _clarify(site: Path) -> None:
 def _slim(static: Path) -> None:
     site = static.parent
     slim_pages(site)
+    slim_pictures(site)
     replace_icons(site, static / "icons.css")
     purge_styles(
         site,

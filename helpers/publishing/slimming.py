@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,20 @@ _ICON_BASE = """\
   .fa-solid, .fa-regular, .fa-brands, .fas, .far, .fab { background: CanvasText; }
 }
 """
-# Names, punctuation and space have the colour of the text, and are most of a program's tokens.
-_PLAIN_CODE = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')
+# Names, numbers, operators and space keep the colour of the text: most of a program's tokens.
+_PLAIN_CODE = re.compile(r'<span class="(?:n|nb|bp|o|p|w|mi|mf)">([^<]*)</span>')
+# Only the search page searches; the index of all words would be a tenth of any other page.
+_SEARCH_SCRIPT = re.compile(
+    r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
+# A drawing says nothing in its comments and metadata, and nobody sees a thousandth of a point.
+_IDLE_SVG = re.compile(
+    r"<\?xml.*?\?>|<!DOCTYPE[^>]*>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL
+)
+_COORDINATES = re.compile(r'\b(?:d|points|x|y|x1|x2|y1|y2|width|height)="[^"]*"|translate\([^)]*\)')
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}(?!\d*e)")
+_SVG_NAME = re.compile(r'\s+id="([^"]*)"')
+_SVG_STYLE = re.compile(r' style="([^"]*)"')
 _CLASS = re.compile(r"\.((?:[\w-]|\\.)+)")
 # Scripts put these together from pieces, so that their names are nowhere to be read.
 _ASSEMBLED = ("bs-", "tooltip", "dropdown", "btn", "modal", "collapse", "show", "fade")
@@ -35,10 +48,49 @@ _NESTING = {"media", "supports", "layer", "container"}
 
 
 def slim_pages(site: Path) -> None:
-    """Drop the icon script from every page, and markup of code that changes nothing."""
+    """Drop the icon script, idle markup of code and, but for the search page, the search index."""
     for page in site.rglob("*.html"):
         text = _ICON_SCRIPT.sub("", page.read_text(encoding="utf-8"))
+        if page.name != "search.html":
+            text = _SEARCH_SCRIPT.sub("", text)
         page.write_text(_PLAIN_CODE.sub(r"\1", text), encoding="utf-8")
+
+
+def slim_pictures(site: Path) -> None:
+    """Take off the drawings what nobody sees: see :func:`slim_svg`."""
+    for picture in site.rglob("*.svg"):
+        picture.write_text(slim_svg(picture.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def slim_svg(svg: str) -> str:
+    """Return a drawing without comments, metadata, idle names and digits below 0.01 points.
+
+    Numbers of scales and turns stay as they are, since they multiply others.
+    """
+
+    def rounded(match: re.Match[str]) -> str:
+        return f"{float(match[0]):.2f}".rstrip("0").removesuffix(".")
+
+    def shorter(match: re.Match[str]) -> str:
+        return " ".join(_LONG_NUMBER.sub(rounded, match[0]).split())
+
+    svg = _COORDINATES.sub(shorter, _IDLE_SVG.sub("", svg))
+    used = set(re.findall(r'#([^")]+)["\)]', svg))
+    svg = _SVG_NAME.sub(lambda m: m[0] if m[1] in used else "", svg)
+    svg = _with_classes(svg)
+    return re.sub(r">\s+<(?!/?(?:text|tspan))", "><", svg).strip() + "\n"
+
+
+def _with_classes(svg: str) -> str:
+    """Write a style that several elements share once, as a class."""
+    counts = Counter(_SVG_STYLE.findall(svg))
+    shared = [style for style, count in counts.items() if count > 1]
+    if not shared:
+        return svg
+    names = {style: f"s{number}" for number, style in enumerate(shared)}
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    svg = _SVG_STYLE.sub(lambda m: f' class="{names[m[1]]}"' if m[1] in names else m[0], svg)
+    return re.sub(r"<svg\b[^>]*>", lambda m: f"{m[0]}<style>{rules}</style>", svg, count=1)
 
 
 def replace_icons(site: Path, target: Path) -> None:

@@ -52,7 +52,10 @@ def _said(*outputs: dict[str, Any]) -> str:
         ("\x1b[31mred\x1b[0m\n", "red\n"),
         ("12%\r50%\rdone\n", "done\n"),
         ("loss 0.5, 3/9 right, 50%\n", "loss 0.5, 3/9 right, 50%\n"),
+        # one word, as long as a picture in a picture: a search from each letter would not end
+        ("ab/" * 200_000 + "\n", "ab/" * 200_000 + "\n"),
     ],
+    ids=lambda text: ascii(text)[:40],
 )
 def test_paths_addresses_colours_and_overwritten_text(said: str, left: str) -> None:
     assert _said(_stream(said)) == left

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers.publishing.slimming import purge_styles, purged, replace_icons, slim_pages
+from helpers.publishing.slimming import (
+    purge_styles,
+    purged,
+    replace_icons,
+    slim_pages,
+    slim_pictures,
+    slim_svg,
+)
 
 ICONS = (
     '(()=>{var x={"bars":[448,512,["navicon"],"f0c9","M0 96H4z"],moon:[384,512,[127769],"f186",'
@@ -75,3 +82,47 @@ def test_code_keeps_its_text(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8") == (
         '<pre><span class="k">def</span> <span class="nf">f</span>(x):</pre>'
     )
+
+
+def test_only_the_search_page_loads_the_search_index(tmp_path: Path) -> None:
+    script = '<script src="searchindex.js"></script>'
+    for name in ("a.html", "search.html"):
+        (tmp_path / name).write_text(f"<head>{script}</head>", encoding="utf-8")
+    slim_pages(tmp_path)
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == "<head></head>"
+    assert script in (tmp_path / "search.html").read_text(encoding="utf-8")
+
+
+DRAWING = """<?xml version="1.0"?>
+<!DOCTYPE svg>
+<svg width="10.123456pt" viewBox="0 0 10 10">
+ <metadata>who</metadata>
+ <g id="unused"><path id="used" d="M 0.123456
+L 1.999999 2" style="fill: red"/></g>
+ <!-- 5 -->
+ <g transform="translate(1.23456 2) scale(0.015625)"><use xlink:href="#used" style="fill: red"/></g>
+ <text x="1.5" style="fill: blue">a  b</text>
+</svg>
+"""
+
+
+def test_a_drawing_keeps_what_is_seen() -> None:
+    assert slim_svg(DRAWING) == (
+        '<svg width="10.12pt" viewBox="0 0 10 10"><style>.s0{fill: red}</style>'
+        '<g><path id="used" d="M 0.12 L 2 2" class="s0"/></g>'
+        '<g transform="translate(1.23 2) scale(0.015625)"><use xlink:href="#used" class="s0"/></g>\n'
+        ' <text x="1.5" style="fill: blue">a  b</text></svg>\n'
+    )
+
+
+def test_a_slim_drawing_stays_as_it_is(tmp_path: Path) -> None:
+    once = slim_svg(DRAWING)
+    (tmp_path / "a.svg").write_text(once, encoding="utf-8")
+    slim_pictures(tmp_path)
+    assert (tmp_path / "a.svg").read_text(encoding="utf-8").count("fill: red") == 1
+
+
+@pytest.mark.parametrize("number", ["0.0001", "-0.0001", "12.3456", "-7.999"])
+def test_no_digit_moves_a_point_by_more_than_half_a_hundredth(number: str) -> None:
+    left = slim_svg(f'<svg><path d="M {number} 1"/></svg>').split('"M ')[1].split(" ")[0]
+    assert abs(float(left) - float(number)) <= 0.005

@@ -1,4 +1,4 @@
-"""Plumbing for *Ten papers you can run*: what repeats in the chapters and teaches nothing.
+"""Plumbing for *Ten papers you can run*: what several chapters share.
 
 Importing the package is cheap. Each module imports its heavy libraries where it uses them.
 """

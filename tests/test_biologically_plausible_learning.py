@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers.execution import RunFailed, check_parameters
+from helpers.execution import run as execute
 from helpers.learning_rules import Task, top_error
 from helpers.project import UsageError
 
@@ -1430,3 +1433,25 @@ class TestSearch:
         assert bio.best_rate([50.0, 80.0, 80.0]) == 3e-2
         assert bio.best_rate([80.0, 80.0, 80.0]) == 1e-3
         assert bio.best_rate([50.0, 80.0, 80.5]) == 1.0
+
+
+class TestBadInput:
+    """What a reader may get wrong is said at once, before anything trains."""
+
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"seeds": [3]}, r"code cell 3 .*give at least 2"),
+            ({"recordings": "./nowhere.npz"}, r"code cell 3 .*No recordings set, file or folder"),
+            ({"sequences": "./nowhere.npz"}, r"code cell 3 .*No sequences set, file or folder"),
+            ({"cnn_images": "./nowhere.npz"}, r"code cell 3 .*No images set, file or folder"),
+        ],
+    )
+    def test_the_run_stops_in_the_third_cell(self, values: dict[str, Any], said: str) -> None:
+        with pytest.raises(RunFailed) as stopped:
+            execute(["biologically_plausible_learning"], overrides=values)
+        assert re.search(said, str(stopped.value.outcomes[0].error), re.DOTALL)
+
+    def test_an_unknown_family_names_the_known_ones(self) -> None:
+        with pytest.raises(UsageError, match=r"Did you mean 'FA'\? Choose one of: Hebbian, STDP"):
+            check_parameters("biologically_plausible_learning", {"families": ["FAA"]})

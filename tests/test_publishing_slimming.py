@@ -110,8 +110,8 @@ def test_a_drawing_keeps_what_is_seen() -> None:
     assert slim_svg(DRAWING) == (
         '<svg width="10.12pt" viewBox="0 0 10 10"><style>.s0{fill: red}</style>'
         '<g><path id="used" d="M 0.12 L 2 2" class="s0"/></g>'
-        '<g transform="translate(1.23 2) scale(0.015625)"><use xlink:href="#used" class="s0"/></g>\n'
-        ' <text x="1.5" style="fill: blue">a  b</text></svg>\n'
+        '<g transform="translate(1.23 2) scale(0.015625)"><use xlink:href="#used" class="s0"/></g>'
+        '\n <text x="1.5" style="fill: blue">a  b</text></svg>\n'
     )
 
 

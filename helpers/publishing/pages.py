@@ -35,8 +35,8 @@ _RUNS_TEXT = """\
 Every result on this site comes from one of these runs. A run is current while the notebook, the
 parts of `helpers` it uses, its parameters and the pinned versions are those of the run."""
 _API_TEXT = """\
-What several chapters share. A chapter's own method is in its notebook; a definition that two chapters
-teach lives here, and both show its code."""
+What several chapters share. A chapter's own method is in its notebook; a definition that two
+chapters teach lives here, and both show its code."""
 _INTERNAL = ("cli",)  # a command, no part of the library
 
 Records = Mapping[str, Mapping[str, Record]]

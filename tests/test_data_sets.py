@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -28,7 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from helpers import data
-from helpers.data import loaders, registry, sound, splits
+from helpers.data import embedded, loaders, own, registry, sound, splits
 from helpers.data.download import ChecksumError
 from helpers.data.registry import DATASETS
 from helpers.project import MissingError, UsageError
@@ -56,6 +57,7 @@ def test_importing_is_cheap() -> None:
         "tqdm",
         "filelock",
         "scipy",
+        "h5py",
     ]
     code = f"import helpers.data, sys; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -334,21 +336,109 @@ def test_python_docs() -> None:
 
 
 def test_python_docs_come_in_the_order_of_their_names(monkeypatch: Any) -> None:
-    module = ModuleType("pydoc_data.topics")
-    module.topics = {"b": "B" * 60 + "\n", "a": "A" * 60 + "\n"}  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pydoc_data.topics", module)
+    _topics(monkeypatch, {"b": "B" * 60 + "\n", "a": "A" * 60 + "\n"})
     docs = data.text("python-docs")
     assert docs.train + docs.validation + docs.test == "A" * 60 + "\n\n" + "B" * 60 + "\n"
 
 
-@pytest.mark.parametrize("topics", [None, [], {}, {"a": 3}], ids=str)
-def test_a_python_without_its_topics(topics: Any, monkeypatch: Any) -> None:
+def _topics(monkeypatch: Any, topics: Any) -> None:
+    """Let this Python have other help topics; ``None`` for none."""
     module = ModuleType("pydoc_data.topics")
     if topics is not None:
         module.topics = topics  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", module)
+
+
+@pytest.mark.parametrize("topics", [None, [], {}, {"a": 3}], ids=str)
+def test_a_python_without_its_topics(topics: Any, monkeypatch: Any) -> None:
+    _topics(monkeypatch, topics)
     with pytest.raises(MissingError, match=r"your own \.txt file"):
         data.text("python-docs")
+    with pytest.raises(MissingError, match=r"your own \.csv file"):
+        data.sentences("python-topics")
+
+
+SUBJECTS = ("built-in types", "expressions", "special methods", "statements")
+
+
+def test_python_topics() -> None:
+    topics = data.sentences("python-topics")
+    assert topics.classes == SUBJECTS
+    rows = [row for part in PARTS for row in getattr(topics, part)]
+    (size,) = set(Counter(label for _, label in rows).values())
+    assert size > 250
+    assert len({text for text, _ in rows}) == len(rows)  # none is in two subjects, or twice in one
+    for text, _ in rows:
+        assert 6 <= len(text.split()) <= 40
+        assert text.rstrip(")").endswith(".")
+        assert not re.search(r"::=|>>>|\n|  |in version", text)
+    assert {len(getattr(topics, part)) for part in PARTS[1:]} == {4 * round(size / 10)}
+    again, other = (data.sentences("python-topics", seed=seed) for seed in (0, 1))
+    assert again.test == topics.test
+    assert other.test != topics.test
+    everywhere = set(rows)
+    assert {row for part in PARTS for row in getattr(other, part)} == everywhere
+
+
+def test_the_topics_of_python_topics_are_in_one_subject_each() -> None:
+    names = [name for row in embedded._SUBJECTS.values() for name in row.split()]
+    assert len(set(names)) == len(names)
+    known = sys.modules["pydoc_data.topics"].topics
+    assert set(names) <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("topic", "sentences"),
+    [
+        (
+            "Title of it\n*****\n\nIt takes one\nor  more of them.\n",
+            ["It takes one or more of them."],
+        ),
+        (
+            "A left-\n   hand side, e.g. Spam, is not split.",
+            ["A left-hand side, e.g. Spam, is not split."],
+        ),
+        ('They say "so it is." "None" is one of the objects.', ['"None" is one of the objects.']),
+        ("a ::= b. This is a rule of the grammar.", []),
+        ("Here is a session of the interpreter:\n>>> f(x)\nTypeError: it takes none.", []),
+        ("Here is a table:\n+---+---+\nIt is as wide as it must be.", []),
+        ("Changed in version 3.8: It is now as it should be.", []),
+        ("it does not start with a capital letter.", []),
+        ("This ends where the code begins:\n\n   x = 1", []),
+        (
+            "One two three four five.\n\nOne two three four five six.",
+            ["One two three four five six."],
+        ),
+        ("One" + " more" * 39 + ".\n\nOne" + " more" * 40 + ".", ["One" + " more" * 39 + "."]),
+    ],
+)
+def test_sentences_of_a_topic(topic: str, sentences: list[str]) -> None:
+    assert list(embedded._sentences(topic)) == sentences
+
+
+def _numbered(word: str, count: int) -> str:
+    return "\n\n".join(f"The {word} has number {i:02} here." for i in range(count))
+
+
+def test_subjects_are_thinned_evenly_to_the_smallest(monkeypatch: Any) -> None:
+    shared = "This is said of both of them.\n\n"
+    topics = {
+        "types": shared + _numbered("type", 40),
+        "calls": shared + _numbered("call", 20) + "\n\n" + _numbered("call", 3),
+        "specialnames": _numbered("method", 10),
+        "assert": _numbered("assertion", 5),
+        "while": _numbered("loop", 6),
+        "objects": _numbered("object", 60),
+    }
+    _topics(monkeypatch, topics)
+    rows = _rows(data.sentences("python-topics"))
+    kept = {label: sorted(text for text, of in rows if of == label) for label in range(4)}
+    assert kept[0] == [f"The type has number {i:02} here." for i in range(0, 40, 4)]
+    assert kept[1] == [f"The call has number {i:02} here." for i in range(0, 20, 2)]
+    assert len(kept[2]) == len(kept[3]) == 10
+    del topics["while"], topics["assert"]
+    with pytest.raises(MissingError, match=r"3\.11 to 3\.13, or .* \.csv file"):
+        data.sentences("python-topics")
 
 
 def test_patches() -> None:
@@ -558,12 +648,69 @@ def test_text_and_series_files(tmp_path: Path, monkeypatch: Any) -> None:
     text = data.text("tiny-shakespeare")
     assert text.train + text.validation + text.test == verse
     values = np.random.RandomState(0).rand(100, 8)
-    lines = "\n".join(",".join(f"{v:.6f}" for v in row) for row in values)
-    packed = {"exchange_rate.txt.gz": gzip.compress(lines.encode())}
+    packed = {"exchange_rate.txt.gz": gzip.compress(_lines(values).encode())}
     _register(monkeypatch, tmp_path, "exchange-rate", packed)
     rates = data.series("exchange-rate")
     assert _sizes(rates) == [70, 10, 20]
     np.testing.assert_allclose(rates.test * rates.sd + rates.mean, values[80:], atol=1e-5)
+
+
+def _lines(values: np.ndarray) -> str:
+    """The LSTNet form: numbers alone."""
+    return "\n".join(",".join(f"{v:.6f}" for v in row) for row in values)
+
+
+TRAFFIC, SUPPLY = [70, 20, 10], [60, 20, 20]  # the parts of 100 rows
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "sizes"),
+    [("solar-energy", "solar_AL.txt.gz", SUPPLY), ("electricity", "electricity.txt.gz", SUPPLY)],
+)
+def test_sets_of_lstnet_are_cut_as_in_the_paper(
+    name: str, file: str, sizes: list[int], tmp_path: Path, monkeypatch: Any
+) -> None:
+    values = np.random.RandomState(0).rand(100, 3)
+    packed = gzip.compress(_lines(values).encode())
+    _register(monkeypatch, tmp_path, name, {file: packed})
+    series = data.series(name)
+    assert _sizes(series) == sizes
+    assert series.columns == ("column 1", "column 2", "column 3")
+    np.testing.assert_allclose(series.test * series.sd + series.mean, values[80:], atol=1e-5)
+
+
+def _frame(values: np.ndarray, names: list[Any]) -> bytes:
+    """A table as pandas writes it in its fixed format."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        table = file.create_group("speed")
+        table["axis0"] = table["block0_items"] = np.array(names)
+        table["axis1"] = np.arange(len(values)) * 300 * 10**9
+        table["block0_values"] = values
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "sensors"),
+    [("metr-la", "metr-la.h5", [b"773869", b"76"]), ("pems-bay", "pems-bay.h5", [773869, 76])],
+)
+def test_sets_of_dcrnn_are_cut_as_in_the_paper(
+    name: str, file: str, sensors: list[Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    values = np.random.RandomState(0).rand(100, 2) * 70
+    _register(monkeypatch, tmp_path, name, {file: _frame(values, sensors)})
+    series = data.series(name)
+    assert _sizes(series) == TRAFFIC
+    assert series.columns == ("773869", "76")
+    np.testing.assert_allclose(series.test * series.sd + series.mean, values[90:], atol=1e-4)
+
+
+def test_los_loop_is_cut_as_metr_la(tmp_path: Path, monkeypatch: Any) -> None:
+    speeds = "773869,76\n" + _lines(np.random.RandomState(0).rand(100, 2))
+    _register(monkeypatch, tmp_path, "los-loop", {"los_speed.csv": speeds.encode()})
+    series = data.series("los-loop")
+    assert _sizes(series) == TRAFFIC
+    assert series.columns == ("773869", "76")
 
 
 def test_etth1_is_cut_in_months(tmp_path: Path, monkeypatch: Any) -> None:
@@ -889,6 +1036,13 @@ def test_real_text_and_series() -> None:
     assert text.train.startswith("First Citizen:")
     rates = data.series("exchange-rate")
     assert (sum(_sizes(rates)), len(rates.columns)) == (7588, 8)
+    (path,) = registry.fetch("exchange-rate").values()
+    assert np.array_equal(own.read_series(path)[1], np.loadtxt(path, delimiter=","))
+    loop = data.series("los-loop")
+    assert (_sizes(loop), len(loop.columns)) == ([1411, 403, 202], 207)
+    first = loop.train[0] * loop.sd + loop.mean
+    assert first[:3] == pytest.approx([64.375, 67.625, 67.125], abs=1e-3)
+    assert first.min() > 0  # METR-LA writes 0 for what is missing; here it is filled
     ett = data.series("ett-h1")
     assert _sizes(ett) == [8640, 2880, 2880]
     assert ett.columns[:6] == ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL")
@@ -1196,6 +1350,58 @@ def test_own_series(tmp_path: Path) -> None:
     np.testing.assert_allclose(level, range(25, 31), rtol=1e-5)
     bare = data.series(_csv(tmp_path, "level,flow", [row.split(",", 1)[1] for row in DAYS]))
     assert np.array_equal(bare.train, series.train)
+
+
+NUMBERS = [f"{day},{day % 7}.5" for day in range(1, 31)]
+
+
+def _plain(folder: Path, rows: list[str], name: str) -> Path:
+    """A table without column names, packed if its name says so."""
+    content = ("\n".join(rows) + "\n").encode()
+    path = folder / name
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["own.txt", "own.txt.gz"])
+def test_own_series_of_numbers_alone(name: str, tmp_path: Path) -> None:
+    series = data.series(_plain(tmp_path, NUMBERS, name))
+    assert (series.name, series.columns) == (name, ("column 1", "column 2"))
+    named = data.series(_csv(tmp_path, "level,flow", NUMBERS))
+    for part in PARTS:
+        assert np.array_equal(getattr(series, part), getattr(named, part))
+
+
+@pytest.mark.parametrize("name", ["own.txt", "own.txt.gz"])
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            ["level,flow", *NUMBERS],
+            "does not start with a line of numbers; expected: numbers alone",
+        ),
+        (DAYS, "does not start with a line of numbers"),
+        (NUMBERS[:19], "has 19 rows of numbers; expected: at least 20"),
+        ([*NUMBERS, "1"], "has 1 cells in line 31; expected: 2 as in its first line"),
+        ([*NUMBERS, "1,high"], "has 'high' in column 'column 2', line 31"),
+        ([*NUMBERS, "1,"], "has no value in column 'column 2', line 31"),
+        ([*NUMBERS, "nan,1"], "has nan in column 'column 1', line 31"),
+        (["1,inf", *NUMBERS], "has inf in column 'column 2', line 1"),
+        ([" "], "is empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_own_numbers_that_are_wrong(rows: list[str], words: str, name: str, tmp_path: Path) -> None:
+    path = _plain(tmp_path, rows, name)
+    _refused(lambda: data.series(path), path, words)
+
+
+def test_own_numbers_that_are_packed_wrongly(tmp_path: Path) -> None:
+    path = _plain(tmp_path, NUMBERS, "own.txt.gz")
+    whole = path.read_bytes()
+    for content in ("\n".join(NUMBERS).encode(), whole[:-12], whole[:20] + b"\xff" + whole[21:]):
+        path.write_bytes(content)
+        _refused(lambda: data.series(path), path, "cannot be unpacked (")
 
 
 @pytest.mark.parametrize(

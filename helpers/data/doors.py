@@ -24,6 +24,7 @@ def names(kind: registry.Kind) -> list[str]:
         "images": embedded.IMAGES,
         "text": embedded.TEXTS,
         "series": embedded.SERIES,
+        "sentences": embedded.SENTENCES,
         "sequences": embedded.SEQUENCES,
     }
     rows = [row.name for row in registry.DATASETS.values() if row.kind == kind]
@@ -103,14 +104,19 @@ def series(name_or_path: Source) -> Series:
     """Load a time series, cut in time and standardised per column by its training part.
 
     Names: ``co2``, ``elec_equip``, ``elnino``, ``macrodata``, ``sunspots`` (inside statsmodels),
-    ``exchange-rate``, ``ett-h1``.
+    ``exchange-rate``, ``ett-h1``, ``los-loop``, ``metr-la``, ``pems-bay``, ``solar-energy``,
+    ``electricity``.
 
-    Own data: a UTF-8 CSV file, commas between cells, a first line of column names, at least 20 rows
-    of finite numbers, oldest first. The first column may hold ISO dates, which must increase; they
-    are checked and left out.
+    Own data, one of, with at least 20 rows of finite numbers, oldest first:
+
+    - a UTF-8 CSV file, commas between cells, a first line of column names. The first column may
+      hold ISO dates, which must increase; they are checked and left out;
+    - a ``.txt`` file, or one packed as ``.txt.gz``, of numbers alone with commas between them. Its
+      columns are called ``column 1``, ``column 2`` and so on.
 
     Splits: 70/10/20; ``ett-h1`` takes 12, 4 and 4 months of 30 days, as its authors do, and leaves
-    the rest out.
+    the rest out. ``los-loop``, ``metr-la`` and ``pems-bay`` are cut 70/20/10, ``solar-energy`` and
+    ``electricity`` 60/20/20, as the authors of CPG-PE do.
 
     Raises
     ------
@@ -128,14 +134,15 @@ def series(name_or_path: Source) -> Series:
 def sentences(name_or_path: Source, *, seed: int = 0) -> Sentences:
     """Load labelled sentences.
 
-    Names: ``mr``, ``sst-2``, ``subj``, ``chnsenticorp``, ``waimai``.
+    Names: ``python-topics`` (inside Python, differs between its versions: sentences of its help
+    labelled by their subject), ``mr``, ``sst-2``, ``subj``, ``chnsenticorp``, ``waimai``.
 
     Own data: a UTF-8 ``.csv`` (commas, quotes around text that holds one) or ``.tsv`` file (tabs,
     no quotes), whose first line names at least the columns ``label`` and ``text``, in any order.
     At least 2 labels and 5 rows of each.
 
     Splits: ``sst-2`` has an official one; the others are cut 80/10/10, stratified. A sentence that
-    occurs twice may fall in two parts.
+    occurs twice may fall in two parts; in ``python-topics`` none does.
 
     Parameters
     ----------
@@ -150,6 +157,8 @@ def sentences(name_or_path: Source, *, seed: int = 0) -> Sentences:
     source = _resolve(name_or_path, "sentences")
     if isinstance(source, Path):
         return own.sentences(source, seed)
+    if source == "python-topics":
+        return embedded.python_topics(seed)
     return loaders.sentences(source, seed)
 
 

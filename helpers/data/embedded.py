@@ -5,6 +5,7 @@
 | digits | 1,797 grey 8×8 images of handwritten digits | scikit-learn (UCI) | CC BY 4.0 |
 | digit-rows | the same, as sequences of 8 rows with 8 pixels | scikit-learn (UCI) | CC BY 4.0 |
 | python-docs | Python's own language reference, about 460,000 characters | Python | PSF |
+| python-topics | its sentences in 4 classes of about 310, by their subject | Python | PSF |
 | co2 | weekly CO2 on Mauna Loa, 1958-2001, 2,284 rows | statsmodels | public domain |
 | elec_equip | electrical equipment, monthly turnover 1995-2016 | statsmodels | public domain |
 | elnino | monthly sea surface temperature, 1950-2010, 732 rows | statsmodels | public domain |
@@ -16,6 +17,8 @@ The two sample photographs of scikit-learn (CC BY 2.0) come as patches: see `pat
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -23,17 +26,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data import splits
-from helpers.data.records import Classification, Floats, Patches, Sequences, Series, Text
+from helpers.data import own, splits
+from helpers.data.records import (
+    Classification,
+    Floats,
+    Patches,
+    Sentences,
+    Sequences,
+    Series,
+    Text,
+)
 from helpers.project import MissingError, UsageError
 
 IMAGES = ("digits",)
 TEXTS = ("python-docs",)
 SEQUENCES = ("digit-rows",)
 SERIES = ("co2", "elec_equip", "elnino", "macrodata", "sunspots")
+SENTENCES = ("python-topics",)
 
 _BANDS = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}  # of the width
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_SUBJECTS = {  # help topics by subject; those that belong to several or to none are left out
+    "built-in types": "bltin-code-objects bltin-ellipsis-object bltin-null-object "
+    "bltin-type-objects string-methods types typesfunctions typesmapping typesmethods "
+    "typesmodules typesseq typesseq-mutable",
+    "expressions": "atom-identifiers atom-literals attribute-references await binary bitwise "
+    "booleans calls comparisons conversions dict exprlists floating id-classes identifiers "
+    "imaginary in integers lambda lists numbers operator-summary power shifting slicings strings "
+    "subscriptions unary",
+    "special methods": "attribute-access callable-types context-managers customization "
+    "numeric-types sequence-types specialnames",
+    "statements": "assert assignment async augassign break class compound continue del else for "
+    "function global if import nonlocal pass raise return try while with yield",
+}
+_WORDS = range(6, 41)  # of a sentence that is kept
+# Grammar, interpreter sessions, tables, underlined titles, and notes on what changed when.
+_NO_PROSE = re.compile(
+    r"::=|>>>|\+--|^\s*[|*=~-]{3,}|(New|Added|Changed|Deprecated|Removed) (in|since) version",
+    re.MULTILINE,
+)
+_START = r'["*(“]?[A-Z]'
+# A space after a full stop, which a quote or bracket may follow, and before a capital letter.
+_BETWEEN = re.compile(rf'(?:(?<=[.!?])|(?<=[.!?][)"]))(?<!e\.g\.)(?<!i\.e\.) (?={_START})')
 
 
 def digits(how: splits.Standardise = "channel", seed: int = 0) -> Classification:
@@ -78,21 +112,86 @@ def python_docs(characters: int | None = None) -> Text:
     ------
     MissingError : if this Python comes without the topics, or keeps them in another form
     """
+    topics = _topics(".txt")
+    text = "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
+    return splits.split_text("python-docs", text, characters)
+
+
+def python_topics(seed: int = 0) -> Sentences:
+    """Return sentences of the running Python's help topics, labelled by subject.
+
+    The subjects are built-in types, expressions, special methods and statements. A sentence has 6
+    to 40 words; code, grammar, tables and notes on versions are left out. Topics repeat each other:
+    of sentences that are alike in one subject the first is kept, and those that occur in two
+    subjects are dropped. Larger subjects are thinned evenly, in the order of their topics, to the
+    size of the smallest, about 310 sentences. The parts are 80/10/10, stratified.
+
+    As `python_docs`, the set differs between Python versions: numbers measured on it belong to one
+    version.
+
+    Raises
+    ------
+    MissingError : as `python_docs`, or if too few sentences are left of a subject
+    """
+    topics = _topics(".csv")
+    found = {
+        subject: list(
+            dict.fromkeys(
+                sentence for name in names.split() for sentence in _sentences(topics.get(name, ""))
+            )
+        )
+        for subject, names in _SUBJECTS.items()
+    }
+    subjects_of = Counter(sentence for rows in found.values() for sentence in rows)
+    single = [[row for row in rows if subjects_of[row] == 1] for rows in found.values()]
+    size = min(map(len, single))
+    if size < own.MIN_ROWS_PER_CLASS:
+        raise _unknown_form(".csv")
+    labelled = [
+        (rows[i * len(rows) // size], label)
+        for label, rows in enumerate(single)
+        for i in range(size)
+    ]
+    return splits.split_sentences("python-topics", labelled, tuple(_SUBJECTS), seed)
+
+
+def _topics(ending: str) -> dict[str, str]:
+    """Return the running Python's help topics by name; ``ending`` is that of an own file instead.
+
+    Raises
+    ------
+    MissingError : if this Python comes without the topics, or keeps them in another form
+    """
     try:
         topics: Any = import_module("pydoc_data.topics").topics
     except (ImportError, AttributeError) as error:
         raise MissingError(
             f"This Python has no help topics ({error}): install its standard library in full, "
-            "or pass the path of your own .txt file."
+            f"or pass the path of your own {ending} file."
         ) from None
     whole = isinstance(topics, dict) and all(isinstance(t, str) for t in topics.values())
     if not whole or not topics:
-        raise MissingError(
-            "This Python keeps its help topics in a form this book does not know: use Python "
-            "3.11 to 3.13, or pass the path of your own .txt file."
-        )
-    text = "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
-    return splits.split_text("python-docs", text, characters)
+        raise _unknown_form(ending)
+    return topics
+
+
+def _unknown_form(ending: str) -> MissingError:
+    return MissingError(
+        "This Python keeps its help topics in a form this book does not know: use Python "
+        f"3.11 to 3.13, or pass the path of your own {ending} file."
+    )
+
+
+def _sentences(topic: str) -> Iterator[str]:
+    """Yield the sentences in the prose of a help topic, each on one line."""
+    for block in re.split(r"\n\s*\n", topic):
+        if _NO_PROSE.search(block):
+            continue
+        joined = re.sub(r"(?<=\w)-\n\s*", "-", block)  # a line may end at the hyphen of a word
+        for sentence in _BETWEEN.split(" ".join(joined.split())):
+            whole = re.match(_START, sentence) and sentence.endswith((".", ".)"))
+            if whole and len(sentence.split()) in _WORDS:
+                yield sentence
 
 
 def statsmodels_series(name: str) -> Series:

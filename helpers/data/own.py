@@ -6,11 +6,14 @@ Every violation is a `UsageError` that names the file, what was found and what i
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from zipfile import BadZipFile
@@ -39,6 +42,7 @@ MIN_STEPS = 20
 MIN_SUBJECTS = 2  # one subject says nothing about how much subjects agree
 MIN_STIMULI = 5
 _ROUNDING = 1e-5  # of an RDM's largest value: what may be left by a calculation in float32
+_BARE_ENDINGS = (".txt", ".txt.gz")  # of tables without column names, as LSTNet's authors keep them
 _IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 _IMAGE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
@@ -65,7 +69,7 @@ def text(path: Path, characters: int | None = None) -> Text:
 
 
 def series(path: Path) -> Series:
-    """Read a CSV file of numeric columns; see `helpers.data.series` for the format."""
+    """Read a table of numeric columns; see `helpers.data.series` for the formats."""
     columns, values = read_series(path)
     return splits.split_series(path.name, values, columns)
 
@@ -105,12 +109,27 @@ def recordings(path: Path) -> Recordings:
     return Recordings(path.name, stimuli, rdms, rdms[:, None], animate, None, {}, (), nothing)
 
 
-def read_series(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the column names and the values (T, C) of a CSV file, checked."""
+def read_series(path: Path, any_names: bool = False) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the column names and the values (T, C) of a table, checked.
+
+    The first line of a CSV file names the columns. A ``.txt`` or ``.txt.gz`` file is numbers alone:
+    its columns are called ``column 1``, ``column 2`` and so on.
+
+    ``any_names`` takes numbers for the names in a CSV file, too; else they are refused, since they
+    may as well be a first row of values.
+    """
     lines = _table(path, ",")
-    _, header = next(lines)
-    if all(_number(cell) is not None for cell in header):
-        _fail(path, "starts with numbers", "a first line with the names of the columns")
+    first, header = next(lines)
+    numbers = all(_number(cell) is not None for cell in header)
+    if path.name.endswith(_BARE_ENDINGS):
+        if not numbers:
+            found = "does not start with a line of numbers"
+            _fail(path, found, "numbers alone (a file with names or dates ends in .csv)")
+        lines = chain([(first, header)], lines)
+        header = [f"column {i + 1}" for i in range(len(header))]
+    elif numbers and not any_names:
+        expected = "a first line with the names of the columns (a file without one ends in .txt)"
+        _fail(path, "starts with numbers", expected)
     dates: list[datetime] = []
     rows: list[list[float]] = []
     dated = False
@@ -156,12 +175,17 @@ def _fail(path: Path, found: str, expected: str) -> NoReturn:
 
 
 def _read(path: Path) -> str:
+    """Return the text of a UTF-8 file, which is unpacked first if its name ends in ``.gz``."""
     try:
         content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         where = f"byte {error.start} ({content[error.start]:#04x})"
         _fail(path, f"is not UTF-8 at {where}", "text saved as UTF-8")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        _fail(path, f"cannot be unpacked ({error})", "a whole file, packed with gzip")
     except OSError as error:
         _fail(path, f"cannot be read ({error.strerror})", "a file that you may read")
     if not text.strip():
@@ -222,7 +246,7 @@ def _value(path: Path, line: int, column: str, cell: str) -> float:
             else (f"has no value in column {column!r}, line {line}")
         )
         _fail(path, found, "a number (only the first column may hold ISO dates)")
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         _fail(path, f"has {cell} in column {column!r}, line {line}", "finite numbers without gaps")
     return value
 

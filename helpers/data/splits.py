@@ -172,13 +172,18 @@ def split_series(
     values: NDArray[np.float64],
     columns: Sequence[str],
     lengths: tuple[int, int, int] | None = None,
+    shares: tuple[float, float] = (0.1, 0.2),
 ) -> Series:
-    """Cut (T, C) in time, 70/10/20 or by row counts, and standardise each column."""
+    """Cut (T, C) in time and standardise each column.
+
+    ``lengths`` are the row counts of the three parts, from the start. Without them ``shares`` are
+    the fractions of validation and test, 70/10/20 by default.
+    """
     if lengths:
         ends = np.cumsum(lengths)
         parts = np.split(values[: ends[-1]], ends[:-1])
     else:
-        parts = list(consecutive(values, (0.1, 0.2)))
+        parts = list(consecutive(values, shares))
     scaled, mean, sd = standardise(parts, len(columns))
     train, validation, test = scaled
     return Series(name, train, validation, test, tuple(columns), mean, sd)

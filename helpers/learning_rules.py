@@ -12,7 +12,6 @@ the direction in which a weight climbs, and is added. There are no biases.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -381,10 +380,3 @@ class Adam:
             square.mul_(self.betas[1]).addcmul_(update, update, value=1 - self.betas[1])
             ratio = mean / square.sqrt().div_(math.sqrt(second)).add_(self.eps)
             t.add_(ratio * (rate * (scale / first)))
-
-
-def source(*definitions: Callable[..., Any]) -> Any:
-    """Show the code of functions or classes, for a page that explains what they compute."""
-    from IPython.display import Markdown
-
-    return Markdown("\n\n".join(f"```python\n{inspect.getsource(d)}```" for d in definitions))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from helpers import data, learning_rules
-from helpers.execution.files import read_notebook
+from helpers import data
 from helpers.learning_rules import (
     Adam,
     Dense,
@@ -33,7 +29,6 @@ from helpers.learning_rules import (
     slope,
     softhebb_update,
     softhebb_weights,
-    source,
     start,
     theta_updates,
     to_unit_size,
@@ -44,7 +39,6 @@ from helpers.project import Project
 from helpers.training import draw, generators
 
 PROJECT = Project.find()
-CHAPTERS = [chapter.slug for chapter in PROJECT.written()]
 SIZES = [6, 9, 7, 5, 4]
 CPU = torch.device("cpu")
 seeds = st.integers(0, 10_000)
@@ -77,17 +71,6 @@ def sweep(seed: int, batch: int = 5, tied: bool = False) -> dict[str, Any]:
         "x": x, "labels": labels, "weights": weights, "theta": theta,
         "u": u, "top": top, "xi": xi, "delta": delta,
     }  # fmt: skip
-
-
-def shown_in(notebook: Path) -> list[str]:
-    """What the cells of a notebook that only call ``source`` hand to it."""
-    names = []
-    for cell in read_notebook(notebook)["cells"]:
-        if cell["cell_type"] == "code" and cell["source"].startswith("source("):
-            call = ast.parse(cell["source"], mode="eval").body
-            assert isinstance(call, ast.Call)
-            names += [ast.unparse(argument) for argument in call.args]
-    return names
 
 
 class Masked:
@@ -568,39 +551,6 @@ class TestAdam:
             optimizer.step()
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-
-class TestSource:
-    def shown(self, *definitions: Callable[..., Any]) -> str:
-        return source(*definitions).data
-
-    def test_each_definition_is_shown_in_a_block_of_its_own(self) -> None:
-        lines = self.shown(slope, Dense).splitlines()
-        fences = [i for i, line in enumerate(lines) if "```" in line]
-        assert [lines[i] for i in fences] == ["```python", "```"] * 2
-        first = [lines[i + 1] for i in fences[::2]]
-        assert first == ["def slope(u: Tensor) -> Tensor:", "class Dense:"]
-
-    def test_the_code_that_is_shown_is_the_code_that_runs(self) -> None:
-        code = self.shown(forward, local_errors).replace("```python\n", "").replace("```", "")
-        names = dict(vars(learning_rules))
-        exec("from __future__ import annotations\n" + code, names)
-        assert names["forward"] is not forward
-        s = sweep(3)
-        u = names["forward"](s["x"], s["weights"])
-        xi, _ = names["local_errors"](u, s["top"], s["theta"])
-        assert all(torch.equal(a, b) for a, b in zip(xi[1:], s["xi"][1:], strict=True))
-
-    @pytest.mark.parametrize("chapter", CHAPTERS)
-    def test_what_a_chapter_shows_fits_the_page(self, chapter: str) -> None:
-        """The page shows 88 characters of code without scrolling (notebooks/ruff.toml)."""
-        wide = [
-            f"{name}: {line}"
-            for name in shown_in(PROJECT.notebook(chapter))
-            for line in self.shown(getattr(learning_rules, name)).splitlines()
-            if len(line) > 88
-        ]
-        assert wide == []
 
 
 class TestGenerators:

@@ -72,7 +72,13 @@ def lif(current: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float 
     Returns
     -------
     Spikes, 0 or 1, of the shape and type of ``current``.
+
+    Raises
+    ------
+    UsageError : for a time constant below 1, or no step
     """
+    if tau < 1 or not len(current):
+        raise UsageError(f"tau is {tau}, steps are {len(current)}: give at least 1 of each.")
     return _Fire.apply(current, tau, threshold, alpha)
 
 
@@ -154,7 +160,7 @@ class SpikingSelfAttention(nn.Module):
         scale: float = 0.125,
     ) -> None:
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise UsageError(f"width {width} is not a multiple of heads {heads}.")
         self.heads, self.scale = heads, scale
         self.ask = Synapses(width, 3 * width, sources)  # queries, keys, values at once
@@ -163,7 +169,7 @@ class SpikingSelfAttention(nn.Module):
         self.answer = Synapses(width, width, sources)
 
     def split(self, fired: Tensor) -> Tensor:
-        """Spikes (T, B, L, S, 3 D), split by q, k, v and head: (3, T, B, S, H, L, D/H)."""
+        """Spikes (T, B, L, S, 3 D) by q, k, v and head: (3, T, B, S, H, L, D / H)."""
         parts = fired.unflatten(-1, (3, self.heads, -1))
         return parts.permute(4, 0, 1, 3, 5, 2, 6).contiguous()
 

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from helpers.claims import read
 from helpers.execution import run, stamp, why_stale
 from helpers.execution.kernels import kernel_environment
+from helpers.execution.parameters import profile_values
 from helpers.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +58,13 @@ def test_the_book_has_a_chapter() -> None:
 @pytest.mark.parametrize("slug", CHAPTERS)
 def test_outputs_are_current(slug: str) -> None:
     assert why_stale(committed(slug), slug, project=PROJECT) == []
+
+
+@pytest.mark.parametrize("profile", ["gpu", "paper"])
+@pytest.mark.parametrize("slug", CHAPTERS)
+def test_every_profile_can_be_read(slug: str, profile: str) -> None:
+    """A file that is not valid, or names an unknown parameter, raises here."""
+    assert profile_values(slug, profile, PROJECT)["seeds"]
 
 
 @pytest.mark.parametrize("slug", CHAPTERS[:1])

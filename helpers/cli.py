@@ -344,6 +344,53 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(3)
 
 
+@app.command()
+def sandbox(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A program, a JSON record of the paper's format, or - for stdin."),
+    ] = None,
+    language: Annotated[str, typer.Option(help="Such as python or C++.")] = "auto",
+    stdin: Annotated[
+        Path | None, typer.Option(help="A file that the program reads as its input.")
+    ] = None,
+    expected: Annotated[
+        Path | None, typer.Option(help="A file with the output that it should write.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, bwrap, unshare or docker.")] = "auto",
+    seconds: Annotated[float, typer.Option(help="Of processor time for each test.")] = 2.0,
+    memory: Annotated[int, typer.Option(help="MiB for each test.")] = 256,
+    analyse: Annotated[
+        bool, typer.Option("--analyse", help="Add what the analysis tools find.")
+    ] = False,
+    languages: Annotated[
+        bool, typer.Option("--languages", help="Only show which languages run here.")
+    ] = False,
+) -> None:
+    """Run an untrusted program in the sandbox, and print what came of it as JSON.
+
+    A file that ends in .json is a record of the paper's format (question, code, unit_cases, lang);
+    its answer has the paper's fields. Any other file, or stdin, is a program.
+
+    The exit code is 0 if every test passed and 1 if not.
+
+    **Examples**
+
+    - `book sandbox program.py --stdin input.txt --expected output.txt`
+    - `book sandbox record.json`
+    - `echo 'print(6 * 7)' | book sandbox - --language python`
+    - `book sandbox --languages`
+    """
+    from helpers.sandbox import command
+
+    found, passed = command.run(
+        source, language, stdin, expected, backend, seconds, memory, analyse, languages
+    )
+    _print_json(found)
+    if not passed:
+        raise typer.Exit(1)
+
+
 data = typer.Typer(help="Show, fetch and verify the real data sets.", invoke_without_command=True)
 app.add_typer(data, name="data", rich_help_panel=None)
 

@@ -1,0 +1,617 @@
+"""The ways to build a box, weakest last, behind one protocol; and the probe that tests them.
+
+A back-end is trusted only after a probe has run in it: a program that tries to reach the network,
+to write outside its folder, to read a file of the user, to start too many processes and to take
+too much memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from helpers.project import UsageError, suggest
+
+from . import seccomp
+from .records import MIB, Execution, Limits, NotAvailable, SandboxError
+
+NAMES = ("bwrap", "unshare", "docker", "rlimits")
+PATH = "/usr/local/bin:/usr/bin:/bin"
+ENVIRONMENT = {"PATH": PATH, "HOME": "/box", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+_TEXTS = {
+    "/etc/passwd": "box:x:65534:65534:box:/box:/bin/sh\n",
+    "/etc/group": "box:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n",
+}
+_ETC = ("/etc/alternatives", "/etc/ld.so.cache")
+_SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_OLDEST_BWRAP = (0, 8, 0)  # the first with --size, --disable-userns and --remount-ro together
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to run in a box of its own.
+
+    Attributes
+    ----------
+    argv : the program, absolute or on ``PATH``, and its arguments
+    files : name under /box -> content
+    stdin : what it reads
+    env : further variables; the box has those of ``ENVIRONMENT`` and no other
+    limits : what it may use
+    address_space : whether to enforce the memory limit by the kernel's limit on addresses, too;
+        run times that reserve much more than they use (Java, Node, Go) cannot work under it
+    mounts : folders or files of this machine to show in the box, read-only, at the same path
+    """
+
+    argv: Sequence[str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    stdin: bytes = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
+    address_space: bool = True
+    mounts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.argv:
+            raise UsageError("Name a program to run: argv is empty.")
+        for part in (*self.argv, *self.env, *self.env.values()):
+            if not isinstance(part, str) or "\0" in part:
+                raise UsageError("An argument or a variable holds a NUL byte, or is not text.")
+        for name in self.files:
+            safe_name(name)
+        if len(self.files) > 200:
+            raise UsageError(f"{len(self.files)} files: give at most 200.")
+        if sum(map(len, self.files.values())) > self.limits.file_bytes:
+            raise UsageError(
+                f"The files have more than {self.limits.file_bytes} bytes: "
+                "give less, or a larger limit file_bytes."
+            )
+
+
+def safe_name(name: str) -> str:
+    """Return a file name that stays inside the box's folder.
+
+    Raises
+    ------
+    UsageError : if it is absolute, climbs up, is empty, too long, or holds what names do not hold
+    """
+    parts = name.split("/") if isinstance(name, str) else []
+    good = parts and all(part not in ("", ".", "..") and len(part) < 200 for part in parts)
+    if not good or len(name) > 1000 or any(not c.isprintable() or c == "\\" for c in name):
+        raise UsageError(f"File name {str(name)[:60]!r}: give a plain relative name.")
+    return name
+
+
+class Backend(Protocol):
+    """A way to build a box."""
+
+    name: str
+    safe: bool  # whether it may be chosen without being asked for by name
+
+    def problem(self) -> str | None:
+        """Return why it cannot work here, and what to do; None if it may."""
+
+    def run(self, job: Job) -> Execution:
+        """Run a job to its end."""
+
+    def close(self) -> None:
+        """End what it started."""
+
+
+class Linux:
+    """What the three back-ends on the warden share; see `helpers.sandbox.warden`."""
+
+    name = ""
+    safe = True
+    shell_limit = "u"  # the letter of the shell's ulimit for processes
+
+    def __init__(
+        self, mounts: Sequence[str] = (), workers: int | None = None, without: Sequence[str] = ()
+    ) -> None:
+        from .pool import Pool
+
+        self.mounts = tuple(dict.fromkeys(mounts))
+        self.without = tuple(without)  # walls to leave out: only tests set it
+        private = [place for place in self.mounts if os.getuid() == 0 and not _public(place)]
+        self.pool = Pool(private, workers or os.cpu_count() or 1)
+
+    def problem(self) -> str | None:
+        if sys.platform != "linux":
+            return "it needs Linux; install Docker, which runs one"
+        if not seccomp.supported():
+            return "it has no filter for this processor; install Docker"
+        return None
+
+    def run(self, job: Job) -> Execution:
+        plan, files = self.plan(job)
+        answer, out, err = self.pool.run(plan, job.stdin, files)
+        return self._execution(answer, out, err, job.limits)
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def plan(self, job: Job) -> tuple[dict[str, Any], list[bytes]]:
+        raise NotImplementedError
+
+    def _base(self, job: Job, kind: str) -> dict[str, Any]:
+        limits = job.limits
+        unknown = [place for place in job.mounts if place not in self.mounts and not _public(place)]
+        if unknown and os.getuid() == 0:
+            raise UsageError(
+                f"{unknown[0]} can be read by its owner only: name it when the sandbox is made, "
+                "Sandbox(mounts=[…]), or make it readable."
+            )
+        rlimits = {
+            "CPU": math.ceil(limits.cpu_seconds) + 1,
+            "FSIZE": limits.file_bytes,
+            "NOFILE": limits.open_files,
+            "CORE": 0,
+            "MEMLOCK": 64 << 10,
+            "MSGQUEUE": 0,
+        }
+        if job.address_space:
+            rlimits["AS"] = limits.memory_bytes
+        for name in ("CPU", "FSIZE", "AS", "NOFILE"):
+            if f"limit {name}" in self.without:
+                rlimits.pop(name, None)
+        return {
+            "kind": kind,
+            "env": ENVIRONMENT | dict(job.env),
+            "names": list(job.files),
+            "rlimits": rlimits,
+            "cpu": 1e9 if "limit CPU" in self.without else limits.cpu_seconds,
+            "wall": limits.wall,
+            "memory": 1 << 62 if "watch memory" in self.without else limits.memory_bytes,
+            "output": limits.output_bytes,
+            "without": list(self.without),
+        }
+
+    def _execution(
+        self, answer: dict[str, Any], out: bytes, err: bytes, limits: Limits
+    ) -> Execution:
+        killed = answer.get("killed")
+        problem = answer.get("problem", "")
+        if not problem and not answer["started"] and not killed:
+            said = err.decode("utf-8", "replace").strip().splitlines()
+            problem = said[-1] if said else "the box could not be built"
+        if problem:
+            return Execution(None, problem=problem, stderr=err)
+        code: int | None = answer["code"]
+        seconds = answer["cpu"]
+        if not killed and seconds >= limits.cpu_seconds and "limit CPU" not in self.without:
+            killed = "cpu"
+        number = None
+        if code is not None and code < 0:
+            number, code = -code, None
+        elif code is not None and 128 < code < 160 and self.name == "bwrap":
+            number, code = code - 128, None
+        return Execution(
+            exit_code=None if killed else code,
+            signal=None if killed else number,
+            killed_for=killed,
+            stdout=out,
+            stderr=err,
+            truncated=answer["truncated"],
+            cpu_seconds=seconds,
+            wall_seconds=answer["wall"],
+            memory_bytes=answer["memory"],
+        )
+
+    def _filter(self) -> bytes:
+        return b"" if "filter" in self.without else seccomp.build(self.without)
+
+    def _view(self, job: Job) -> tuple[list[str], list[tuple[str, str]]]:
+        """What the box sees of the machine: folders and files, and links (target, path)."""
+        shown = ["/usr", *(place for place in _ETC if os.path.exists(place))]
+        links = []
+        for place in _SYSTEM_LINKS:
+            if os.path.islink(place):
+                links.append((os.readlink(place), place))
+            elif os.path.isdir(place):
+                shown.append(place)
+        if os.path.isdir("/nix/store"):
+            shown.append("/nix/store")
+        return list(dict.fromkeys([*shown, *self.mounts, *job.mounts])), links
+
+
+class Bubblewrap(Linux):
+    """bwrap, the sandbox of Flatpak: name spaces set up by a program made for it."""
+
+    name = "bwrap"
+
+    def problem(self) -> str | None:
+        missing = super().problem()
+        if missing:
+            return missing
+        program = shutil.which("bwrap", path=PATH)
+        if program is None:
+            return "install bubblewrap (Debian, Ubuntu, Fedora: the package bubblewrap)"
+        version = _bwrap_version(program)
+        if version < _OLDEST_BWRAP:
+            found, needed = (".".join(map(str, v)) for v in (version, _OLDEST_BWRAP))
+            return f"bubblewrap {found} is too old; install {needed} or later"
+        return None
+
+    def plan(self, job: Job) -> tuple[dict[str, Any], list[bytes]]:
+        plan = self._base(job, "exec")
+        walls = {
+            "user": ["--unshare-user", "--disable-userns"],
+            "ipc": ["--unshare-ipc"],
+            "processes": ["--unshare-pid"],
+            "network": ["--unshare-net"],
+            "host name": ["--unshare-uts", "--hostname", "box"],
+            "cgroup": ["--unshare-cgroup-try"],
+        }
+        argv: list[Any] = [str(shutil.which("bwrap", path=PATH))]
+        for wall, options in walls.items():
+            argv += [] if wall in self.without else options
+        if "user" in self.without:
+            argv += ["--unshare-user"]
+        argv += ["--uid", "65534", "--gid", "65534", "--die-with-parent", "--new-session"]
+        argv += ["--cap-add" if "rights" in self.without else "--cap-drop", "ALL", "--clearenv"]
+        for name, value in plan["env"].items():
+            argv += ["--setenv", name, value]
+        shown, links = self._view(job)
+        for place in shown:
+            bind = "--bind" if "files" in self.without else "--ro-bind"
+            argv += [bind, ["place", place], place]
+        for target, path in links:
+            argv += ["--symlink", target, path]
+        contents = list(job.files.values())
+        for number, (path, text) in enumerate(_TEXTS.items()):
+            argv += ["--ro-bind-data", ["fd", f"extra:{number}"], path]
+            contents.append(text.encode())
+        size = ["--size", str(job.limits.file_bytes)]
+        argv += ["--proc", "/proc", "--dev", "/dev"]
+        for folder in ("/dev/shm", "/tmp", "/box"):
+            argv += [*size, "--tmpfs", folder]
+        argv += ["--remount-ro", "/dev", "--remount-ro", "/"]
+        for name in job.files:
+            argv += ["--perms", "0755", "--file", ["fd", f"file:{name}"], f"/box/{name}"]
+        argv += ["--chdir", "/box", "--json-status-fd", ["fd", "status"]]
+        program = self._filter()
+        if program:
+            contents.append(program)
+            argv += ["--seccomp", ["fd", f"extra:{len(_TEXTS)}"]]
+        limit = "" if "limit NPROC" in self.without else _ulimit(job.limits.processes)
+        # The shell tells the warden that the box stands, limits the processes, and is replaced.
+        script = f'{limit}echo >&9; exec 9>&-; exec "$@"'
+        argv += ["--", "/bin/sh", "-c", script, "sh", *job.argv]
+        plan["argv"] = argv
+        return plan, contents
+
+
+class Unshare(Linux):
+    """The same name spaces by system calls from Python: nothing has to be installed."""
+
+    name = "unshare"
+
+    def plan(self, job: Job) -> tuple[dict[str, Any], list[bytes]]:
+        plan = self._base(job, "namespaces")
+        shown, links = self._view(job)
+        plan["binds"] = [[place, place] for place in shown]
+        plan["links"] = links
+        plan["texts"] = _TEXTS
+        plan["space"] = job.limits.file_bytes
+        if "limit NPROC" not in self.without:
+            plan["rlimits"]["NPROC"] = job.limits.processes
+        plan["filter"] = self._filter().hex()
+        plan["argv"] = [_program(job.argv[0]), *job.argv[1:]]
+        return plan, list(job.files.values())
+
+
+class Rlimits(Linux):
+    """Resource limits and nothing else: the program sees and reaches all that its user does."""
+
+    name = "rlimits"
+    safe = False
+
+    def plan(self, job: Job) -> tuple[dict[str, Any], list[bytes]]:
+        plan = self._base(job, "bare")
+        plan["argv"] = [_program(job.argv[0]), *job.argv[1:]]
+        return plan, list(job.files.values())
+
+
+class Docker:
+    """A container without network, rights or a writable disk, for each run.
+
+    The languages are those of the image (``BOOK_SANDBOX_IMAGE``, default ``python:3.11-slim``).
+    Files reach the box through its standard input, before the program's own input: nothing of
+    this machine is mounted.
+    """
+
+    name = "docker"
+    safe = True
+    program = "docker"
+
+    def __init__(
+        self, mounts: Sequence[str] = (), workers: int | None = None, without: Sequence[str] = ()
+    ) -> None:
+        self.mounts = tuple(mounts)
+        self.image = os.environ.get("BOOK_SANDBOX_IMAGE", "python:3.11-slim")
+        self._gate = threading.Semaphore(workers or os.cpu_count() or 1)
+
+    def problem(self) -> str | None:
+        program = shutil.which(self.program)
+        if program is None:
+            return "install Docker"
+        try:
+            asked = subprocess.run(
+                [program, "version", "--format", "{{.Server.Version}}"],
+                capture_output=True, text=True, timeout=20, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return "the Docker daemon does not answer; start it"
+        if asked.returncode:
+            return "no Docker daemon answers; start it, and let this user reach it"
+        try:
+            image = subprocess.run(
+                [program, "image", "inspect", self.image], capture_output=True, timeout=20,
+                check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return "the Docker daemon does not answer; start it"
+        if image.returncode:
+            return f"get the image: docker pull {self.image}"
+        return None
+
+    def command(self, job: Job, name: str) -> list[str]:
+        """Return the whole ``docker run`` command of a job, with a container name."""
+        limits = job.limits
+        size = f"size={limits.file_bytes},nosuid,nodev,uid=65534,gid=65534,mode=700"
+        command = [
+            str(shutil.which(self.program) or self.program), "run", "--rm", "--interactive",
+            "--name", name, "--network", "none", "--read-only", "--user", "65534:65534",
+            "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--hostname", "box",
+            "--ipc", "none", "--pids-limit", str(limits.processes + 2),
+            "--memory", str(limits.memory_bytes), "--memory-swap", str(limits.memory_bytes),
+            "--ulimit", f"cpu={math.ceil(limits.cpu_seconds) + 1}",
+            "--ulimit", f"fsize={limits.file_bytes}", "--ulimit", f"nofile={limits.open_files}",
+            "--ulimit", "core=0", "--log-driver", "none", "--pull", "never",
+            "--tmpfs", f"/box:exec,{size}", "--tmpfs", f"/tmp:exec,{size}", "--workdir", "/box",
+            "--entrypoint", "/bin/sh",
+        ]  # fmt: skip
+        for variable, value in (ENVIRONMENT | dict(job.env)).items():
+            command += ["--env", f"{variable}={value}"]
+        for place in (*self.mounts, *job.mounts):
+            command += ["--mount", f"type=bind,source={place},target={place},readonly"]
+        archive = len(_archive(job.files))
+        unpack = f'dd bs={archive} count=1 iflag=fullblock 2>/dev/null | tar -xf - && exec "$@"'
+        return [*command, self.image, "-c", unpack, "sh", *job.argv]
+
+    def run(self, job: Job) -> Execution:
+        from .pool import supervise
+
+        name = f"box-{os.getpid()}-{os.urandom(6).hex()}"
+        with self._gate:
+            return supervise(
+                self.command(job, name),
+                _archive(job.files) + job.stdin,
+                job.limits,
+                end=lambda: subprocess.run(
+                    [self.program, "kill", name], capture_output=True, timeout=20, check=False
+                ),
+                failed=(125,),
+            )
+
+    def close(self) -> None:
+        """Nothing runs between two runs."""
+
+
+BACKENDS: dict[str, type[Linux] | type[Docker]] = {
+    "bwrap": Bubblewrap,
+    "unshare": Unshare,
+    "docker": Docker,
+    "rlimits": Rlimits,
+}
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    import io
+    import tarfile
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _program(name: str) -> str:
+    found = name if name.startswith("/") else shutil.which(name, path=PATH)
+    if found is None:
+        raise NotAvailable(f"There is no program {name!r} on {PATH}: install it.")
+    return found
+
+
+def _public(place: str) -> bool:
+    """Whether a user without rights can read a folder or file."""
+    path = Path(place)
+    try:
+        folders = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return folders and bool(mode & stat.S_IROTH) and (not path.is_dir() or bool(mode & 1))
+
+
+@cache
+def _bwrap_version(program: str) -> tuple[int, ...]:
+    try:
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return (0,)
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+@cache
+def _ulimit_letter() -> str:
+    """The letter of this machine's /bin/sh for the number of processes."""
+    for letter in "up":
+        asked = subprocess.run(
+            ["/bin/sh", "-c", f"ulimit -{letter}"], capture_output=True, timeout=10, check=False
+        )
+        if asked.returncode == 0:
+            return letter
+    raise SandboxError("This machine's /bin/sh cannot limit processes: use the back-end unshare.")
+
+
+def _ulimit(processes: int) -> str:
+    return f"ulimit -{_ulimit_letter()} {processes} || exit 126; "
+
+
+# ---------------------------------------------------------------------------------- the probe
+
+WALLS = (
+    "no network",
+    "system is read-only",
+    "user's files unseen",
+    "environment is empty",
+    "no other process in sight",
+    "no root, no rights",
+    "processes limited",
+    "memory limited",
+    "space limited",
+)
+
+_PROBE = r"""
+import errno, json, os, socket, sys
+port, canary, marker = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+found = {}
+
+def fails(action):
+    try:
+        action()
+    except (OSError, MemoryError):
+        return True
+    return False
+
+def connect():
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        pass
+
+def write(path):
+    def action():
+        with open(path, "w"):
+            pass
+        os.unlink(path)
+    return action
+
+places = ["/usr/probe-box", "/probe-box", "/etc/probe-box", "/dev/probe-box", "/proc/sys/kernel/x"]
+found["no network"] = fails(connect)
+found["system is read-only"] = all(fails(write(place)) for place in places)
+found["user's files unseen"] = fails(lambda: open(canary).close())
+found["environment is empty"] = not any(marker in value for value in os.environ.values())
+others = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+found["no other process in sight"] = len(others) <= 5
+state = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+found["no root, no rights"] = (
+    os.getuid() != 0 and int(state["CapEff"], 16) == 0 and int(state["CapBnd"], 16) == 0
+    and state["NoNewPrivs"].strip() == "1" and state["Seccomp"].strip() == "2"
+)
+children, stopped = [], False
+for _ in range(60):
+    try:
+        pid = os.fork()
+    except OSError:
+        stopped = True
+        break
+    if not pid:
+        import time
+        time.sleep(20)
+        os._exit(0)
+    children.append(pid)
+for pid in children:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+found["processes limited"] = stopped
+found["memory limited"] = fails(lambda: bytearray(1 << 30))
+def fill():
+    for number in range(9):
+        with open(f"/tmp/{number}", "wb") as file:
+            file.write(bytes(1 << 20))
+found["space limited"] = fails(fill)
+print(json.dumps(found))
+"""
+
+
+def probe(backend: Backend, python: str, mounts: Sequence[str] = ()) -> dict[str, bool]:
+    """Run the probe in a back-end and return which walls stood.
+
+    Parameters
+    ----------
+    python : a Python that can be started in the box
+
+    Raises
+    ------
+    SandboxError : if the probe did not run at all
+    """
+    marker = f"canary-{os.urandom(8).hex()}"
+    os.environ["BOOK_SANDBOX_CANARY"] = marker
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            tempfile.TemporaryDirectory(prefix="canary-") as folder,
+        ):
+            Path(folder).chmod(0o755)
+            canary = Path(folder, "canary.txt")
+            canary.write_text(marker)
+            canary.chmod(0o644)
+            limits = Limits(
+                cpu_seconds=5, wall_seconds=20, memory_bytes=300 * MIB, processes=24,
+                file_bytes=4 * MIB,
+            )  # fmt: skip
+            port = str(server.getsockname()[1])
+            ran = backend.run(
+                Job(
+                    [python, "-I", "-S", "/box/probe.py", port, str(canary), marker],
+                    {"probe.py": _PROBE.encode()},
+                    limits=limits,
+                    mounts=mounts,
+                )  # fmt: skip
+            )
+    finally:
+        del os.environ["BOOK_SANDBOX_CANARY"]
+    if not ran.ok:
+        said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = ran.problem or ran.killed_for or (said[-1] if said else f"exit {ran.exit_code}")
+        raise SandboxError(f"The probe of {backend.name} did not run: {reason}.")
+    found = json.loads(ran.stdout)
+    return {wall: bool(found.get(wall)) for wall in WALLS}
+
+
+def make(
+    name: str, mounts: Sequence[str], workers: int | None = None, without: Sequence[str] = ()
+) -> Backend:
+    """Return a back-end by name.
+
+    Raises
+    ------
+    UsageError : for an unknown name
+    """
+    if name not in BACKENDS:
+        raise UsageError(
+            f"Unknown back-end {name!r}.{suggest(name, list(BACKENDS))} "
+            f"There are: auto, {', '.join(BACKENDS)}."
+        )
+    return BACKENDS[name](mounts, workers, without)

@@ -1,0 +1,318 @@
+"""A box made of Linux name spaces, by system calls alone: nothing needs to be installed.
+
+Runs in the warden, a small process of its own (see `helpers.sandbox.warden`), which is why it
+imports the standard library only. `enter` is called in a fresh child: it builds a file system
+that holds nothing but what the box needs, gives up every right, and starts the program.
+
+Source: Linux manual pages unshare(2), user_namespaces(7), pivot_root(2), capabilities(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import struct
+from typing import Any, NoReturn
+
+_NEW = {
+    "files": 0x00020000,  # mounts
+    "cgroup": 0x02000000,
+    "host name": 0x04000000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "processes": 0x20000000,
+    "network": 0x40000000,
+}
+_READ_ONLY, _NO_SUID, _NO_DEV, _NO_EXEC, _REMOUNT = 1, 2, 4, 8, 32
+_NO_ATIME, _NO_DIRATIME, _BIND, _RECURSIVE = 1024, 2048, 4096, 16384
+_PRIVATE, _RELATIME = 1 << 18, 1 << 21
+_OPTIONS = {
+    "ro": _READ_ONLY,
+    "nosuid": _NO_SUID,
+    "nodev": _NO_DEV,
+    "noexec": _NO_EXEC,
+    "noatime": _NO_ATIME,
+    "nodiratime": _NO_DIRATIME,
+    "relatime": _RELATIME,
+}
+_DETACH = 2
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 38, 47
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_INODES = 20_000  # files in each of the box's own file systems
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result == -1:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+    return result
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    """Call mount(2)."""
+    _checked(
+        _libc.mount(
+            source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()
+        ),
+        f"mount {target}",
+    )
+
+
+def unshare(flags: int) -> None:
+    """Call unshare(2)."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def prctl(option: int, *values: Any) -> None:
+    """Call prctl(2) with up to four arguments."""
+    padded = [ctypes.c_ulong(v) if isinstance(v, int) else v for v in values]
+    padded += [ctypes.c_ulong(0)] * (4 - len(padded))
+    _checked(_libc.prctl(option, *padded), f"prctl {option}")
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends."""
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes below whose own parent ended."""
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def not_inspectable(value: bool = True) -> None:
+    """Close (or open) this process's memory and its /proc files to others of the same user."""
+    prctl(_PR_SET_DUMPABLE, 0 if value else 1)
+
+
+def give_up_rights() -> None:
+    """Drop every capability, for good, and the way to get one by a set-uid program."""
+    for capability in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) == -1:
+            break  # the kernel knows no further one
+    _libc.prctl(_PR_CAP_AMBIENT, ctypes.c_ulong(4), 0, 0, 0)
+    header = struct.pack("=Ii", 0x20080522, 0)
+    _checked(_libc.capset(header, struct.pack("=6I", 0, 0, 0, 0, 0, 0)), "capset")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_filter(program: bytes) -> None:
+    """Put a seccomp filter (see `helpers.sandbox.seccomp.build`) on this process."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+    filter_ = Program(len(program) // 8, ctypes.addressof(buffer))
+    prctl(_PR_SET_SECCOMP, 2, ctypes.byref(filter_))
+
+
+def set_limits(limits: dict[str, int]) -> None:
+    """Set resource limits by name, such as ``{"AS": 268435456}``, soft and hard alike."""
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        top = resource.getrlimit(kind)[1]
+        value = value if top == resource.RLIM_INFINITY else min(value, top)
+        resource.setrlimit(kind, (value, value))
+
+
+def bind_private(folders: list[str], place: str = "/mnt") -> dict[str, str]:
+    """As root: make folders that only root can reach visible to the box's user.
+
+    The rest of the machine sees nothing of it, since it happens in a mount name space of this
+    process and its children.
+
+    Returns
+    -------
+    folder -> where it lies for the box's user; empty if the machine does not allow it
+    """
+    if not folders:
+        return {}
+    try:
+        unshare(_NEW["files"])
+        mount("none", "/", "", _RECURSIVE | _PRIVATE)
+        mount("tmpfs", place, "tmpfs", _NO_SUID | _NO_DEV, "size=1m,mode=755")
+        found: dict[str, str] = {}
+        for number, folder in enumerate(folders):
+            target = f"{place}/{number}"
+            if os.path.isdir(folder):
+                os.mkdir(target)
+            else:
+                os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+            mount(folder, target, "", _BIND | _RECURSIVE)
+            found[folder] = target
+        return found
+    except OSError:
+        return {}
+
+
+def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int) -> NoReturn:
+    """Build the box around this process and run the program in it. Does not return.
+
+    Parameters
+    ----------
+    plan : ``argv``, ``env``, ``binds`` (source, target), ``links`` (target, path), ``texts``
+        (path -> text), ``space`` (bytes of each of /box, /tmp and /dev/shm), ``rlimits``,
+        ``filter`` (the seccomp program, or empty), and ``without`` (walls to leave out: tests only)
+    files : name in /box -> descriptor to copy from
+    report : descriptor for the wait status and the seconds of processor time of the program
+    marker : descriptor that gets one byte just before the program starts
+    """
+    without = set(plan["without"])
+    die_with_parent()
+    user, group = os.getuid(), os.getgid()
+    not_inspectable(False)  # or the maps below would belong to root
+    flags = 0
+    for name, flag in _NEW.items():
+        if name not in without:
+            flags |= flag
+    unshare(flags | _NEW["files"] | _NEW["user"])
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"65534 {user} 1")
+    _write("/proc/self/gid_map", f"65534 {group} 1")
+    first = os.fork()
+    if first:
+        os.close(report)
+        os.close(marker)
+        _, status = os.waitpid(first, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    die_with_parent()
+    _build(plan, files, without)
+    if "user" not in without:
+        _write("/proc/sys/user/max_user_namespaces", "0", forgive=True)
+    program = os.fork()
+    if not program:
+        try:
+            os.setsid()
+            set_limits(plan["rlimits"])
+            if "rights" not in without:
+                give_up_rights()
+            keep = os.dup2(marker, 3)
+            os.closerange(4, 1 << 16)
+            os.set_inheritable(keep, False)
+            if plan["filter"]:
+                set_filter(bytes.fromhex(plan["filter"]))
+            os.write(keep, b"1")
+            os.execve(plan["argv"][0], plan["argv"], plan["env"])
+        except BaseException as error:
+            os.write(2, f"sandbox: {error}\n".encode())
+            os.write(3, b"0")
+        os._exit(127)
+    os.close(marker)
+    give_up_rights()
+    not_inspectable()
+    status = 0
+    while True:
+        child, ended = os.wait()
+        if child == program:
+            status = ended
+            break
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    os.write(report, struct.pack("=idq", status, used.ru_utime + used.ru_stime, used.ru_maxrss))
+    os._exit(0)
+
+
+def _build(plan: dict[str, Any], files: dict[str, int], without: set[str]) -> None:
+    """Make the box's root folder and move into it; nothing of the old one stays reachable."""
+    base = "/tmp"
+    mount("none", "/", "", _RECURSIVE | _PRIVATE)
+    mount("tmpfs", base, "tmpfs", _NO_SUID | _NO_DEV, "size=4m,mode=755")
+    os.umask(0o022)
+    for source, target in plan["binds"]:
+        _bind(source, base + target)
+    for target, path in plan["links"]:
+        os.makedirs(os.path.dirname(base + path), exist_ok=True)
+        os.symlink(target, base + path)
+    for path, text in plan["texts"].items():
+        os.makedirs(os.path.dirname(base + path), exist_ok=True)
+        _write(base + path, text)
+    if "files" not in without:
+        _seal(base)
+    os.mkdir(f"{base}/proc")
+    safe = _NO_SUID | _NO_DEV
+    mount("proc", f"{base}/proc", "proc", safe | _NO_EXEC)
+    os.mkdir(f"{base}/dev")
+    mount("tmpfs", f"{base}/dev", "tmpfs", _NO_SUID | _NO_EXEC, "size=64k,mode=755")
+    for name in _DEVICES:
+        _write(f"{base}/dev/{name}", "")
+        mount(f"/dev/{name}", f"{base}/dev/{name}", "", _BIND)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.symlink(f"/proc/self/fd/{number}", f"{base}/dev/{name}")
+    os.symlink("/proc/self/fd", f"{base}/dev/fd")
+    os.mkdir(f"{base}/dev/shm")
+    own = f"size={plan['space']},mode=700,nr_inodes={_INODES}"
+    for folder in ("/tmp", "/box", "/dev/shm"):
+        os.makedirs(base + folder, exist_ok=True)
+        mount("tmpfs", base + folder, "tmpfs", safe, own)
+    mount("none", f"{base}/dev", "", _BIND | _REMOUNT | _READ_ONLY | _NO_SUID | _NO_EXEC)
+    for name, descriptor in files.items():
+        path = f"{base}/box/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        copy(descriptor, path)
+    if "host name" not in without:
+        _checked(_libc.sethostname(b"box", 3), "sethostname")
+    os.chdir(base)
+    if "root" in without:
+        os.chroot(".")
+        os.chdir("/box")
+        return
+    number = _PIVOT_ROOT[os.uname().machine]
+    _checked(_libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
+    _checked(_libc.umount2(b".", _DETACH), "umount2")
+    os.chdir("/")
+    mount("none", "/", "", _BIND | _REMOUNT | _READ_ONLY | safe)
+    os.chdir("/box")
+
+
+def _bind(source: str, target: str) -> None:
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _write(target, "")
+    mount(source, target, "", _BIND | _RECURSIVE)
+
+
+def _seal(base: str) -> None:
+    """Make every folder that was bound read-only, with those mounted inside it."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        rows = [line.split() for line in file]
+    for row in rows:
+        path = _unescape(row[4])
+        if path.startswith(base + "/"):
+            kept = 0  # what a mount forbids may not be allowed again
+            for option in row[5].split(b","):
+                kept |= _OPTIONS.get(option.decode(), 0)
+            flags = kept | _READ_ONLY | _NO_SUID | _NO_DEV
+            mount("none", path, "", _BIND | _REMOUNT | flags)
+
+
+def _unescape(text: bytes) -> str:
+    """Undo the octal escapes of a path in mountinfo, such as ``\\040`` for a space."""
+    parts = text.split(b"\\")
+    rest = b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in parts[1:])
+    return os.fsdecode(parts[0] + rest)
+
+
+def _write(path: str, text: str, forgive: bool = False) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        if not forgive:
+            raise
+
+
+def copy(source: int, path: str) -> None:
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755)
+    offset, size = 0, os.fstat(source).st_size
+    while offset < size:
+        offset += os.sendfile(target, source, offset, size - offset)
+    os.close(target)

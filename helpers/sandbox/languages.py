@@ -1,4 +1,9 @@
-"""The languages the sandbox runs: how each is compiled, started and limited, and what it needs."""
+"""The languages the sandbox runs: how each is compiled, started and limited, and what it needs.
+
+Nothing here runs a program that was handed in: these are the command lines for the box, and the
+search for the compilers and run times of this machine. What reads a program's text (`source_name`)
+takes time in proportion to its length, whatever it holds.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +12,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from helpers.project import UsageError, suggest
 
 from .records import MIB, Limits, NotAvailable
 
-_SEARCH = "/usr/local/bin:/usr/bin:/bin"
-_MEMORY = re.compile(
-    r"^MemoryError|std::bad_alloc|java\.lang\.OutOfMemoryError|heap out of memory"
-    r"|out of memory|memory allocation of \d+ bytes failed|NoMemoryError|OutOfMemoryException"
-    r"|[Cc]annot allocate memory",
-    re.MULTILINE,
-)
+_SYSTEM = ("/usr/", "/bin/", "/lib", "/nix/store/")  # what every box sees
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_WRAPPERS = ("ccache", "sccache", "distcc", "snap", "volta-shim", "rustup")
+_ASK_SECONDS = 30
+_READ = 1_000_000  # characters of a program that are read for its names
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,20 @@ class Toolchain:
 
     Attributes
     ----------
-    programs : name -> absolute path
-    version : as the toolchain states it, one line
-    mounts : folders and files beside /usr that the programs need
+    programs : name, such as ``g++`` -> absolute path
+    version : as the compiler or run time states it, on one line
+    mounts : folders and files outside /usr that they need, to be shown in the box, read-only
     """
 
     programs: Mapping[str, str]
     version: str
     mounts: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> str:
+        """The version's number alone, such as ``12.2.0``."""
+        found = re.search(r"\d+(?:\.\d+)+", self.version)
+        return found[0] if found else self.version
 
 
 Command = Callable[[Toolchain, str, Limits], list[str]]
@@ -46,20 +56,29 @@ Command = Callable[[Toolchain, str, Limits], list[str]]
 
 @dataclass(frozen=True)
 class Language:
-    """One language. ``compile``, ``check`` and ``run`` return command lines for the box.
+    """One language.
+
+    ``compile``, ``check`` and ``run`` take the toolchain, the source text and the limits. They
+    return a command line for the box, where the current folder is ``/box``.
 
     Attributes
     ----------
     code, title, extension : such as ``cpp``, ``C++``, ``cpp``
-    aliases : further names, lower case
-    install : what to install
-    hello : a program that copies one line
-    run : starts the program; what was compiled lies in /box/out, a source in /box
-    compile : makes /box/out from the source; None for an interpreted language
-    check : finds syntax errors without running; for interpreted languages
-    source_name : the file's name in the box
-    address_space : whether the kernel's limit on addresses may be set to the memory limit
-    processes, open_files : what its run time needs at least
+    install : what to install, for a message
+    hello : a program that reads a line and writes it
+    find : returns the toolchain of this machine; None if there is none that works
+    source_name : source text -> the name of its file in /box
+    run : starts the program; what was compiled lies in /box/out, an uncompiled source in /box
+    compile : makes files in /box/out from the source; None for an interpreted language
+    check : ends with a status other than 0 if there is a syntax error; None where ``compile``
+        says so
+    aliases : further names, in lower case
+    compile_env, env : environment variables of the compiler and of a run
+    memory_env : limits -> variables in which the run time reads its memory limit
+    memory_signature : finds, at the end of stderr, that memory was refused
+    address_space : whether the kernel may limit the address space to the memory limit; False
+        for run times that reserve far more addresses than they use
+    processes, open_files : what the run time itself needs at least
     """
 
     code: str
@@ -67,186 +86,337 @@ class Language:
     extension: str
     install: str
     hello: str
-    run: Command
     find: Callable[[], Toolchain | None]
-    aliases: tuple[str, ...] = ()
+    source_name: Callable[[str], str]
+    run: Command
+    memory_signature: re.Pattern[str]
     compile: Command | None = None
     check: Command | None = None
-    source_name: Callable[[str], str] = lambda code: "main.txt"
-    address_space: bool = True
-    processes: int = 1
-    open_files: int = 16
+    aliases: tuple[str, ...] = ()
     compile_env: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     memory_env: Callable[[Limits], Mapping[str, str]] = lambda limits: {}
-    memory_signature: re.Pattern[str] = _MEMORY
+    address_space: bool = True
+    processes: int = 1
+    open_files: int = 16
 
     def env_for(self, limits: Limits) -> dict[str, str]:
-        """Variables of a run: some run times read their memory limit there."""
+        """Return the environment variables of a run under these limits."""
         return {**self.env, **self.memory_env(limits)}
 
 
-def _which(name: str, path: str = _SEARCH) -> str | None:
-    found = shutil.which(name, path=path)
-    return os.path.realpath(found) if found else None
+# ---------------------------------------------------------------- searching this machine
 
 
-@cache
-def _said(*command: str) -> str:
-    """The first line that a program says about itself."""
+def _which(*names: str) -> str | None:
+    """Return the first of these programs on PATH that is the program itself, and not a wrapper.
+
+    Shims of version managers and compiler caches need files that the box does not have.
+    """
+    for name in names:
+        for folder in os.environ.get("PATH", _DEFAULT_PATH).split(os.pathsep):
+            found = shutil.which(name, path=folder) if folder.startswith("/") else None
+            if found is None or Path(folder).name == "shims":
+                continue
+            if Path(os.path.realpath(found)).name not in _WRAPPERS:
+                return found
+    return None
+
+
+def _say(*command: str, keep: Sequence[str] = ()) -> str | None:
+    """Run one of the toolchain's programs in a clean environment and return what it writes.
+
+    Returns
+    -------
+    Its output, stripped; None if it fails, or does not end in time.
+    """
+    env = {"PATH": os.environ.get("PATH", _DEFAULT_PATH), "LANG": "C.UTF-8", "HOME": "/nonexistent"}
+    env |= {name: os.environ[name] for name in keep if name in os.environ}
     try:
         ran = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=False,
-            env={"PATH": _SEARCH, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
-            stdin=subprocess.DEVNULL,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=_ASK_SECONDS, check=False, env=env,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    lines = (ran.stdout + ran.stderr).strip().splitlines()
-    return lines[0] if ran.returncode == 0 and lines else ""
+        return None
+    return ran.stdout.decode("utf-8", "replace").strip() if ran.returncode == 0 else None
 
 
-def _simple(
-    *names: str, version: Sequence[str] = ("--version",), mounts: Sequence[str] = ()
-) -> Callable[[], Toolchain | None]:
+def _version(*command: str) -> str:
+    """Return the first line of what a program says about itself; empty if it does not work."""
+    return (_say(*command) or "").partition("\n")[0].strip()
+
+
+def _mounts(*programs: str) -> Iterator[str]:
+    """Yield what a box must see beside /usr for these programs: each one's own folder.
+
+    A folder that holds more than a toolchain, such as the home folder, is never shown: then it is
+    the program's file alone.
+    """
+    home = Path.home()
+    for program in programs:
+        real = Path(os.path.realpath(program))
+        if str(real).startswith(_SYSTEM):
+            continue
+        folder = real.parent.parent if real.parent.name == "bin" else real.parent
+        wide = folder in (home, home / ".local") or folder in home.parents
+        yield str(real if wide or len(folder.parts) < 3 else folder)
+
+
+def _toolchain(
+    programs: Mapping[str, str | None], version: str, mounts: Iterable[str] = ()
+) -> Toolchain | None:
+    """Return the toolchain, or None if one of the programs is missing or the first is broken."""
+    found = {name: path for name, path in programs.items() if path}
+    if len(found) < len(programs) or not version:
+        return None
+    shown = dict.fromkeys([*_mounts(*found.values()), *mounts])
+    return Toolchain(found, version, tuple(place for place in shown if Path(place).exists()))
+
+
+def _find_simple(*programs: str, mounts: Sequence[str] = ()) -> Callable[[], Toolchain | None]:
+    """Return a search for programs by name; ``gcc|clang`` means either. The first has a version."""
+
     def find() -> Toolchain | None:
-        programs = {}
-        for name in names:
-            path = shutil.which(name, path=_SEARCH)
-            if path is None:
-                return None
-            programs[name] = path
-        said = _said(programs[names[0]], *version)
-        present = tuple(place for place in mounts if os.path.exists(place))
-        return Toolchain(programs, said, present) if said else None
+        names = [entry.split("|") for entry in programs]
+        found = {entry[0]: _which(*entry) for entry in names}
+        first = found[names[0][0]]
+        if first is None:
+            return None
+        return _toolchain(found, _version(first, "--version"), mounts)
 
     return find
 
 
 def _find_python() -> Toolchain | None:
-    """This Python's base, unless the system has the same minor version for every user."""
-    wanted = f"Python {sys.version_info[0]}.{sys.version_info[1]}."
-    own = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
-    for path in ("/usr/bin/python3", str(own), "/usr/bin/python3"):
-        said = _said(path, "--version") if os.path.exists(path) else ""
-        if said.startswith(wanted) or (said and path == "/usr/bin/python3" and not own.exists()):
-            inside = path.startswith("/usr/")
-            return Toolchain({"python3": path}, said, () if inside else (sys.base_prefix,))
-    return None
+    """The system's Python if it is of our version, else ours without its virtual environment."""
+    number = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    own = f"{sys.base_prefix}/bin/python{number}"
+    system = "/usr/bin/python3"
+    said = {path: _version(path, "-I", "--version") for path in (system, own)}
+    path = own if said[own] and not said[system].startswith(f"Python {number}.") else system
+    inside = f"{sys.base_prefix}/".startswith(_SYSTEM) or path == system
+    return _toolchain({"python3": path}, said[path], () if inside else (sys.base_prefix,))
 
 
 def _find_java() -> Toolchain | None:
-    javac, java = _which("javac"), _which("java")
-    if javac is None or java is None:
+    javac = _which("javac")
+    if javac is None:
         return None
-    said = _said(java, "-version")
-    home = str(Path(java).parents[1])
-    places = [home] if not home.startswith("/usr/") else []
-    places += [str(place) for place in Path("/etc").glob("java-*")]
-    return Toolchain({"javac": javac, "java": java}, said, tuple(places)) if said else None
+    home = Path(os.path.realpath(javac)).parents[1]  # the two must be of one version
+    java = home / "bin" / "java"
+    programs = {"java": str(java) if java.exists() else None, "javac": f"{home}/bin/javac"}
+    return _toolchain(programs, _version(str(java), "--version"), _settings(home))
 
 
-def _find_rust() -> Toolchain | None:
-    for path in (_SEARCH, str(Path("~/.cargo/bin").expanduser())):
-        proxy = shutil.which("rustc", path=path)
-        if proxy is None:
-            continue
-        try:  # rustup's rustc is a proxy that needs its own settings
-            asked = subprocess.run(
-                [proxy, "--print", "sysroot"], capture_output=True, text=True, timeout=20,
-                check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        root = asked.stdout.strip()
-        real = f"{root}/bin/rustc" if os.path.exists(f"{root}/bin/rustc") else proxy
-        said = _said(real, "--version")
-        linker = shutil.which("cc", path=_SEARCH)
-        if said and linker:
-            mounts = () if root.startswith("/usr/") or root == "/usr" else (root,)
-            return Toolchain({"rustc": real}, said, mounts)
-    return None
+def _settings(home: Path) -> Iterator[str]:
+    """Yield the folders of /etc that Java's own folder points to, such as /etc/java-17-openjdk."""
+    for path in (*home.glob("*"), *home.glob("conf/*"), *home.glob("lib/*")):
+        if path.is_symlink():
+            real = Path(os.path.realpath(path))
+            if real.parts[:2] == ("/", "etc") and len(real.parts) > 2 and "ssl" not in real.parts:
+                yield f"/etc/{real.parts[2]}"
+
+
+def _find_go() -> Toolchain | None:
+    go = _which("go")
+    root = _say(go, "env", "GOROOT") if go else None
+    if not root:
+        return None
+    real = f"{root}/bin/go"
+    mounts = () if f"{root}/".startswith(_SYSTEM) else (root,)
+    return _toolchain({"go": real}, _version(real, "version"), mounts)
 
 
 def _find_typescript() -> Toolchain | None:
-    tsc, node = _which("tsc"), shutil.which("node", path=_SEARCH)
-    if tsc is None or node is None:
+    node, tsc = _which("node", "nodejs"), _which("tsc")
+    if node is None or tsc is None:
         return None
-    modules = next((p for p in Path(tsc).parents if p.name == "node_modules"), None)
-    said = _said(node, tsc, "--version")
-    if modules is None or not said:
+    package = Path(os.path.realpath(tsc)).parents[1]
+    places = [package.parent, *map(Path, ("/usr/share/nodejs", "/usr/lib/node_modules"))]
+    types = next((p / "@types" for p in places if (p / "@types" / "node").is_dir()), None)
+    programs = {"node": node, "tsc": str(package / "bin" / "tsc"), "types": types and str(types)}
+    return _toolchain(programs, _version(node, programs["tsc"] or "", "--version"))
+
+
+_RUSTUP = ("HOME", "RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN")
+
+
+def _find_rust() -> Toolchain | None:
+    """The compiler itself: rustup's ``rustc`` only looks it up, in the user's own settings."""
+    rustc = shutil.which("rustc") or shutil.which("rustc", path=str(Path.home() / ".cargo/bin"))
+    root = _say(rustc, "--print", "sysroot", keep=_RUSTUP) if rustc else None
+    if not root:
         return None
-    places = () if str(modules).startswith("/usr/") else (str(modules),)
-    return Toolchain({"node": node, "tsc": tsc, "modules": str(modules)}, said, places)
+    real = f"{root}/bin/rustc"
+    return _toolchain({"rustc": real, "cc": _which("cc", "gcc", "clang")}, _version(real, "-V"))
 
 
-def _mebibytes(limits: Limits, share: float = 1.0) -> int:
-    return max(8, int(limits.memory_bytes * share) // MIB)
-
-
-def _java_class(code: str) -> str:
-    bare = re.sub(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"", " ", code, flags=re.DOTALL)
-    kinds = r"\b(?:class|interface|enum|record)\s+([A-Za-z_$][\w$]*)"
-    public = re.search(r"\bpublic\s+(?:(?:final|abstract|strictfp|sealed)\s+)*" + kinds[2:], bare)
-    if public:
-        return public[1]
-    main = re.search(r"\bstatic\s+(?:final\s+)?void\s+main\s*\(", bare)
-    before = re.findall(kinds, bare[: main.start()] if main else bare)
-    return before[-1] if before else "Main"
-
-
-def _main_class(code: str) -> str:
-    """The class that holds main, which need not be the public one."""
-    bare = re.sub(r"//[^\n]*|/\*.*?\*/", " ", code, flags=re.DOTALL)
-    main = re.search(r"\bstatic\s+(?:final\s+)?void\s+main\s*\(", bare)
-    if main is None:
-        return _java_class(code)
-    depth, owner, stack = 0, "", []
-    for match in re.finditer(
-        r"\b(?:class|interface|enum|record)\s+([A-Za-z_$][\w$]*)|[{}]", bare[: main.start()]
-    ):
-        if match[1]:
-            owner = match[1]
-        elif match[0] == "{":
-            stack.append(owner)
-            depth += 1
-        elif stack:
-            stack.pop()
-    names = list(dict.fromkeys(name for name in stack if name))
-    return "$".join(names) if names else _java_class(code)
-
-
-_JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"]
-
-
-def _java_run(tools: Toolchain, code: str, limits: Limits) -> list[str]:
-    memory = [f"-Xmx{_mebibytes(limits, 0.6)}m", "-Xss16m", "-XX:MaxMetaspaceSize=64m"]
-    return [tools.programs["java"], *_JVM, *memory, "-cp", "/box/out", _main_class(code)]
-
-
-def _java_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
-    quick = [f"-J{flag}" for flag in (*_JVM, "-Xmx512m")]
-    return [
-        tools.programs["javac"], *quick, "-proc:none", "-encoding", "UTF-8", "-d", "out",
-        f"{_java_class(code)}.java",
-    ]  # fmt: skip
-
-
-def _node(tools: Toolchain, limits: Limits) -> list[str]:
-    return [tools.programs["node"], f"--max-old-space-size={_mebibytes(limits, 0.75)}"]
-
-
-def _type_roots(tools: Toolchain) -> list[str]:
-    roots = f"{tools.programs['modules']}/@types"
-    return ["--typeRoots", roots, "--types", "node"] if os.path.isdir(f"{roots}/node") else []
-
-
-_TSC = "--target es2022 --module commonjs --skipLibCheck --noEmitOnError --pretty false".split()
+# ---------------------------------------------------------------- names of files
 
 
 def _fixed(name: str) -> Callable[[str], str]:
     return lambda code: name
 
+
+_JAVA_SKIPPED = re.compile(
+    r'//[^\n]*|/\*.*?(?:\*/|\Z)|"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\Z)'
+    r'|"(?:[^"\\\n]|\\.)*+"?|\'(?:[^\'\\\n]|\\.)*+\'?',
+    re.DOTALL,
+)
+_JAVA_TOKEN = re.compile(r"[\w$]+|[{};.(]")
+
+
+def java_names(code: str) -> tuple[str, str]:
+    """Return the name of the file that Java's rules ask for, and the class to start.
+
+    The file is named after the public class, else after the one that holds ``main``, else after
+    the first. The class to start has its package before it, and ``$`` after an outer class.
+    """
+    tokens = _JAVA_TOKEN.findall(_JAVA_SKIPPED.sub(" ", code[:_READ]))
+    package = public = start = weak = first = pending = ""
+    outer: list[str] = []  # for each open brace the name of its class, or nothing
+    words: set[str] = set()  # since the statement began
+    for number, token in enumerate(tokens):
+        following = tokens[number + 1] if number + 1 < len(tokens) else ""
+        if token == "{":
+            outer.append(pending)
+            pending, words = "", set()
+        elif token == "}":
+            outer, words = outer[:-1], set()
+        elif token == ";":
+            words = set()
+        elif token == "package" and not outer and not first:
+            rest = tokens[number + 1 : number + 40]
+            package = "".join(rest[: rest.index(";")]) if ";" in rest else ""
+        elif token in ("class", "interface", "enum", "record") and _is_name(following):
+            if number and tokens[number - 1] == ".":
+                continue  # Main.class is a value
+            pending = following
+            first = first or following
+            if not outer and "public" in words:
+                public = public or following
+        elif token == "main" and following == "(" and "void" in words and any(outer):
+            owner = "$".join(name for name in outer if name)
+            if "static" in words:
+                start = start or owner
+            weak = weak or owner
+        words.add(token)
+    start = start or weak or public or first or "Main"
+    name = public or start.partition("$")[0]
+    if len(name.encode("utf-8", "replace")) > 100:  # no file system has such names
+        name = "Main"
+    return f"{name}.java", f"{package}.{start}" if package else start
+
+
+def _is_name(token: str) -> bool:
+    return token.replace("$", "_").isidentifier()
+
+
+_MODULE = re.compile(r"^(?:import\b(?! *[(.])|export\b)", re.MULTILINE)
+_AWAIT = re.compile(r"^(?:(?:const|let|var) [^\n=]{1,200}= ?)?await\b|^for await\b", re.MULTILINE)
+
+
+def javascript_name(code: str) -> str:
+    """Return ``main.mjs`` for a module with ``import`` or ``export``, else ``main.js``."""
+    module = _MODULE.search(code[:_READ]) and "require(" not in code
+    return "main.mjs" if module else "main.js"
+
+
+def typescript_name(code: str) -> str:
+    """Return ``main.mts`` for a program that waits outside of functions, else ``main.ts``."""
+    module = _AWAIT.search(code[:_READ]) and "require(" not in code
+    return "main.mts" if module else "main.ts"
+
+
+# ---------------------------------------------------------------- command lines
+
+
+def _mebibytes(limits: Limits, own: int) -> int:
+    """Return the MiB for a program's data, if the run time needs ``own`` MiB for itself."""
+    whole = limits.memory_bytes // MIB
+    return max(16, whole // 2, whole - own)
+
+
+def _python_check(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    script = "compile(open('main.py', 'rb').read(), 'main.py', 'exec')"
+    return [tools.programs["python3"], "-I", "-S", "-c", script]
+
+
+# One collector thread and a fixed number of processors, so that a run needs few threads and the
+# same ones on every machine; no file in /tmp for monitors.
+_JVM = ["-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:-UsePerfData", "-Xshare:auto"]
+
+
+def _java_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    own = [f"-J{flag}" for flag in (*_JVM, "-XX:TieredStopAtLevel=1", "-Xmx512m")]
+    # Without -proc:none the compiler would look for plug-ins to run.
+    fixed = ["-proc:none", "-nowarn", "-encoding", "UTF-8", "-d", "out"]
+    return [tools.programs["javac"], *own, *fixed, java_names(code)[0]]
+
+
+def _java_run(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    memory = [f"-Xmx{_mebibytes(limits, 96)}m", "-Xss16m"]
+    return [tools.programs["java"], *_JVM, *memory, "-cp", "/box/out", java_names(code)[1]]
+
+
+def _csharp_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    folder = Path("/usr/lib/mono/4.5")
+    known = ("System.Core", "System.Numerics", "System.Xml", "System.Xml.Linq")
+    libraries = [f"-r:{name}" for name in known if (folder / f"{name}.dll").exists()]
+    fixed = ["-nologo", "-optimize+", "-langversion:latest", "-out:out/main.exe"]
+    return [tools.programs["mcs"], *fixed, *libraries, "main.cs"]
+
+
+def _go_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    return [
+        tools.programs["go"], "build", "-trimpath", "-ldflags=-s -w", "-o", "out/main", "main.go",
+    ]  # fmt: skip
+
+
+def _node(tools: Toolchain, limits: Limits) -> list[str]:
+    return [tools.programs["node"], f"--max-old-space-size={_mebibytes(limits, 64)}"]
+
+
+# Types must fit, but need not be written everywhere, and null is a value of every type: what the
+# compiler asks for by itself, with the checks of calls and of `this` added.
+_TSC = [
+    "--target", "es2022", "--lib", "es2022", "--types", "node", "--esModuleInterop",
+    "--moduleDetection", "force", "--strictBindCallApply", "--strictFunctionTypes",
+    "--noImplicitThis", "--alwaysStrict", "--skipLibCheck", "--noEmitOnError",
+    "--pretty", "false", "--outDir", "out",
+]  # fmt: skip
+
+
+def _typescript_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    name = typescript_name(code)
+    kind = "nodenext" if name.endswith(".mts") else "commonjs"
+    types = ["--module", kind, "--typeRoots", tools.programs["types"]]
+    return [*_node(tools, limits), tools.programs["tsc"], *_TSC, *types, name]
+
+
+def _typescript_run(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    compiled = typescript_name(code).replace("ts", "js")
+    return [*_node(tools, limits), f"out/{compiled}"]
+
+
+def _rust_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    return [
+        tools.programs["rustc"], "--edition", "2021", "-O", "-C", "strip=symbols",
+        "-C", f"linker={tools.programs['cc']}", "-o", "out/main", "main.rs",
+    ]  # fmt: skip
+
+
+def _compiled(tools: Toolchain, code: str, limits: Limits) -> list[str]:
+    return ["/box/out/main"]
+
+
+def _sign(*parts: str) -> re.Pattern[str]:
+    return re.compile("|".join(parts), re.MULTILINE)
+
+
+_LIBC = "[Cc]annot allocate memory"
+_NODE_MEMORY = ("heap out of memory", "Array buffer allocation failed", "JavaScript heap")
 
 LANGUAGES: dict[str, Language] = {
     language.code: language
@@ -254,29 +424,32 @@ LANGUAGES: dict[str, Language] = {
         Language(
             "python", "Python", "py",
             install="Python 3 (Debian: python3)",
+            aliases=("py", "python3", "py3"),
             hello="print(input())\n",
-            aliases=("py", "python3"),
             find=_find_python,
             source_name=_fixed("main.py"),
-            check=lambda tools, code, limits: [
-                tools.programs["python3"], "-I", "-S", "-c",
-                "import sys; compile(open('main.py', 'rb').read(), 'main.py', 'exec')",
-            ],
+            check=_python_check,
             run=lambda tools, code, limits: [tools.programs["python3"], "-s", "-B", "main.py"],
             env={"PYTHONIOENCODING": "utf-8", "PYTHONHASHSEED": "0"},
+            memory_signature=_sign(r"^[\w.]*MemoryError\b"),
         ),
         Language(
             "java", "Java", "java",
             install="a Java development kit, 11 or later (Debian: default-jdk-headless)",
+            aliases=("jdk", "openjdk"),
             hello=(
-                "import java.util.Scanner;\npublic class Main {\n"
+                "import java.util.Scanner;\n\npublic class Main {\n"
                 "    public static void main(String[] args) {\n"
                 "        System.out.println(new Scanner(System.in).nextLine());\n    }\n}\n"
             ),
             find=_find_java,
-            source_name=lambda code: f"{_java_class(code)}.java",
+            source_name=lambda code: java_names(code)[0],
             compile=_java_compile,
             run=_java_run,
+            # The same error with "unable to create native thread" is a limit of processes.
+            memory_signature=_sign(
+                r"java\.lang\.OutOfMemoryError(?!: unable to create)", "insufficient memory for the"
+            ),
             address_space=False,
             processes=64,
             open_files=256,
@@ -284,187 +457,229 @@ LANGUAGES: dict[str, Language] = {
         Language(
             "cpp", "C++", "cpp",
             install="a C++ compiler (Debian: g++)",
+            aliases=("c++", "cc", "cxx", "g++"),
             hello=(
-                "#include <iostream>\n#include <string>\nint main() {\n    std::string line;\n"
+                "#include <iostream>\n#include <string>\n\nint main() {\n    std::string line;\n"
                 "    std::getline(std::cin, line);\n    std::cout << line << '\\n';\n}\n"
             ),
-            aliases=("c++", "cc", "cxx"),
-            find=_simple("g++"),
+            find=_find_simple("g++|clang++"),
             source_name=_fixed("main.cpp"),
             compile=lambda tools, code, limits: [
                 tools.programs["g++"], "-std=c++17", "-O2", "-pipe", "-o", "out/main", "main.cpp",
             ],
-            run=lambda tools, code, limits: ["/box/out/main"],
+            run=_compiled,
+            memory_signature=_sign("std::bad_alloc", _LIBC),
         ),
         Language(
             "csharp", "C#", "cs",
             install="Mono (Debian: mono-mcs and mono-runtime)",
+            aliases=("c#", "cs", "mono"),
             hello=(
-                "using System;\nclass Program {\n    static void Main() {\n"
+                "using System;\n\nclass Program {\n    static void Main() {\n"
                 "        Console.WriteLine(Console.ReadLine());\n    }\n}\n"
             ),
-            aliases=("c#", "cs"),
-            find=_simple("mono", "mcs", mounts=("/etc/mono",)),
+            find=_find_simple("mono", "mcs", mounts=("/etc/mono",)),
             source_name=_fixed("main.cs"),
-            compile=lambda tools, code, limits: [
-                tools.programs["mcs"], "-nologo", "-out:out/main.exe", "main.cs",
-            ],
+            compile=_csharp_compile,
             run=lambda tools, code, limits: [tools.programs["mono"], "/box/out/main.exe"],
+            memory_env=lambda limits: {
+                "MONO_GC_PARAMS": f"max-heap-size={_mebibytes(limits, 48)}m"
+            },
+            memory_signature=_sign("OutOfMemory", "[Oo]ut of memory", "could not allocate"),
             address_space=False,
             processes=32,
-            memory_env=lambda limits: {
-                "MONO_GC_PARAMS": f"max-heap-size={max(16, _mebibytes(limits, 0.75))}m"
-            },
+            open_files=64,
         ),
         Language(
             "bash", "Bash", "sh",
-            install="bash",
-            hello='read -r line\nprintf "%s\\n" "$line"\n',
+            install="Bash (Debian: bash)",
             aliases=("shell", "sh", "shellscript"),
-            find=_simple("bash"),
+            hello='read -r line\nprintf "%s\\n" "$line"\n',
+            find=_find_simple("bash"),
             source_name=_fixed("main.sh"),
             check=lambda tools, code, limits: [tools.programs["bash"], "-n", "main.sh"],
-            run=lambda tools, code, limits: [
-                tools.programs["bash"], "--noprofile", "--norc", "main.sh",
-            ],
+            run=lambda tools, code, limits: [tools.programs["bash"], "main.sh"],
+            memory_signature=_sign(
+                _LIBC, r"cannot allocate \d+ bytes", "memory exhausted"
+            ),
         ),
         Language(
             "go", "Go", "go",
             install="Go 1.17 or later (Debian: golang-go)",
+            aliases=("golang",),
             hello=(
                 'package main\n\nimport (\n\t"bufio"\n\t"fmt"\n\t"os"\n)\n\nfunc main() {\n'
                 "\tscanner := bufio.NewScanner(os.Stdin)\n\tscanner.Scan()\n"
                 "\tfmt.Println(scanner.Text())\n}\n"
             ),
-            aliases=("golang",),
-            find=_simple("go", version=("version",), mounts=("/usr/local/go",)),
+            find=_find_go,
             source_name=_fixed("main.go"),
-            compile=lambda tools, code, limits: [
-                tools.programs["go"], "build", "-o", "out/main", "main.go",
-            ],
+            compile=_go_compile,
             compile_env={
-                "GO111MODULE": "off", "CGO_ENABLED": "0", "GOCACHE": "/tmp/go-cache",
-                "GOPATH": "/tmp/go", "GOTELEMETRY": "off", "GOTOOLCHAIN": "local", "GOMAXPROCS": "2",
+                "GO111MODULE": "off", "CGO_ENABLED": "0", "GOFLAGS": "", "GOPROXY": "off",
+                "GOTOOLCHAIN": "local", "GOMAXPROCS": "2", "GOCACHE": "/tmp/go-cache",
+                "GOPATH": "/tmp/go",
             },
-            run=lambda tools, code, limits: ["/box/out/main"],
+            run=_compiled,
+            memory_env=lambda limits: {"GOMEMLIMIT": f"{_mebibytes(limits, 24)}MiB"},
+            memory_signature=_sign(
+                "^fatal error: .*out of memory", "^fatal error: .*cannot allocate memory"
+            ),
             address_space=False,
             processes=32,
-            memory_env=lambda limits: {"GOMEMLIMIT": f"{_mebibytes(limits, 0.9)}MiB"},
         ),
         Language(
             "javascript", "JavaScript", "js",
             install="Node.js 18 or later (Debian: nodejs)",
+            aliases=("js", "node", "nodejs", "ecmascript"),
             hello="console.log(require('fs').readFileSync(0, 'utf8').split('\\n')[0]);\n",
-            aliases=("js", "node", "nodejs"),
-            find=_simple("node"),
-            source_name=_fixed("main.js"),
-            check=lambda tools, code, limits: [tools.programs["node"], "--check", "main.js"],
-            run=lambda tools, code, limits: [*_node(tools, limits), "main.js"],
+            find=_find_simple("node|nodejs"),
+            source_name=javascript_name,
+            check=lambda tools, code, limits: [
+                tools.programs["node"], "--check", javascript_name(code),
+            ],
+            run=lambda tools, code, limits: [*_node(tools, limits), javascript_name(code)],
+            memory_signature=_sign(*_NODE_MEMORY),
             address_space=False,
             processes=32,
+            open_files=64,
         ),
         Language(
             "typescript", "TypeScript", "ts",
-            install="Node.js and TypeScript (npm install -g typescript @types/node)",
+            install="Node.js, then npm install --global typescript@5 @types/node",
+            aliases=("ts", "ts-node", "tsc"),
             hello=(
-                "import * as fs from 'fs';\n"
+                "import * as fs from 'fs';\n\n"
                 "const line: string = fs.readFileSync(0, 'utf8').split('\\n')[0];\n"
                 "console.log(line);\n"
             ),
-            aliases=("ts",),
             find=_find_typescript,
-            source_name=_fixed("main.ts"),
-            compile=lambda tools, code, limits: [
-                tools.programs["node"], tools.programs["tsc"], *_TSC, *_type_roots(tools),
-                "--outDir", "out", "main.ts",
-            ],
-            run=lambda tools, code, limits: [*_node(tools, limits), "out/main.js"],
+            source_name=typescript_name,
+            compile=_typescript_compile,
+            run=_typescript_run,
+            memory_signature=_sign(*_NODE_MEMORY),
             address_space=False,
             processes=32,
+            open_files=64,
         ),
         Language(
             "c", "C", "c",
             install="a C compiler (Debian: gcc)",
+            aliases=("gcc", "ansi c"),
             hello=(
-                "#include <stdio.h>\nint main(void) {\n    char line[256];\n"
-                "    if (fgets(line, sizeof line, stdin)) fputs(line, stdout);\n    return 0;\n}\n"
+                "#include <stdio.h>\n\nint main(void) {\n    char line[1024];\n"
+                "    if (fgets(line, sizeof line, stdin)) fputs(line, stdout);\n"
+                "    return 0;\n}\n"
             ),
-            find=_simple("gcc"),
+            find=_find_simple("gcc|clang"),
             source_name=_fixed("main.c"),
+            # gnu17 is c17 with what Linux adds, such as M_PI and getline, as judges allow it.
             compile=lambda tools, code, limits: [
-                tools.programs["gcc"], "-std=c17", "-O2", "-pipe", "-o", "out/main", "main.c", "-lm",
+                tools.programs["gcc"], "-std=gnu17", "-O2", "-pipe", "-o", "out/main", "main.c",
+                "-lm",
             ],
-            run=lambda tools, code, limits: ["/box/out/main"],
+            run=_compiled,
+            memory_signature=_sign(_LIBC),
         ),
         Language(
             "ruby", "Ruby", "rb",
             install="Ruby (Debian: ruby)",
-            hello="puts gets\n",
             aliases=("rb",),
-            find=_simple("ruby"),
+            hello="puts gets\n",
+            find=_find_simple("ruby"),
             source_name=_fixed("main.rb"),
             check=lambda tools, code, limits: [tools.programs["ruby"], "-c", "main.rb"],
             run=lambda tools, code, limits: [tools.programs["ruby"], "main.rb"],
+            memory_signature=_sign("NoMemoryError"),
         ),
         Language(
             "rust", "Rust", "rs",
-            install="Rust (Debian: rustc) and a C linker",
+            install="Rust and a C compiler for linking (Debian: rustc)",
+            aliases=("rs", "rustc"),
             hello=(
-                "use std::io;\nfn main() {\n    let mut line = String::new();\n"
+                "use std::io;\n\nfn main() {\n    let mut line = String::new();\n"
                 '    io::stdin().read_line(&mut line).unwrap();\n    print!("{}", line);\n}\n'
             ),
-            aliases=("rs",),
             find=_find_rust,
             source_name=_fixed("main.rs"),
-            compile=lambda tools, code, limits: [
-                tools.programs["rustc"], "--edition", "2021", "-O", "-o", "out/main", "main.rs",
-            ],
-            run=lambda tools, code, limits: ["/box/out/main"],
+            compile=_rust_compile,
+            run=_compiled,
+            memory_signature=_sign(r"^memory allocation of \d+ bytes failed"),
         ),
     )
 }  # fmt: skip
 
 
+# ---------------------------------------------------------------- what callers ask for
+
+
 def resolve(name: str) -> Language:
-    """Return a language by its code, title or another common name, in any case.
+    """Return a language by its code, title, ending or another common name, in any case.
 
     Raises
     ------
     UsageError : for a name that is none of these
     """
     wanted = name.strip().lower() if isinstance(name, str) else ""
-    for language in LANGUAGES.values():
-        if wanted in (language.code, language.title.lower(), *language.aliases):
-            return language
-    known = list(LANGUAGES)
+    names = {
+        alias: language
+        for language in LANGUAGES.values()
+        for alias in (
+            language.code, language.title.lower(), language.extension, *language.aliases,
+        )
+    }  # fmt: skip
+    if wanted in names:
+        return names[wanted]
+    near = suggest(wanted, list(names)) if wanted else ""
     raise UsageError(
-        f"Unknown language {str(name)[:40]!r}.{suggest(wanted, known)} There are: "
-        f"{', '.join(known)}."
+        f"Unknown language {str(name)[:40]!r}.{near} There are: {', '.join(LANGUAGES)}."
     )
 
 
-@cache
-def _found(code: str) -> Toolchain | None:
-    return LANGUAGES[code].find()
+_found: dict[tuple[str, str], Toolchain] = {}
+_lock = threading.Lock()
 
 
-def find(code: str) -> Toolchain:
-    """Return the toolchain of a language.
+def _search(language: Language) -> Toolchain | None:
+    """Find a toolchain once. What is missing is looked for again: it may have been installed."""
+    key = language.code, os.environ.get("PATH", _DEFAULT_PATH)
+    with _lock:
+        known = _found.get(key)
+    if known is not None and all(Path(path).exists() for path in known.programs.values()):
+        return known
+    found = language.find()
+    if found is not None:
+        with _lock:
+            _found[key] = found
+    return found
+
+
+def find(name: str) -> Toolchain:
+    """Return the toolchain of a language on this machine.
 
     Raises
     ------
-    NotAvailable : if it is not on this machine; the message says what to install
+    UsageError : for an unknown language
+    NotAvailable : if the toolchain is not here, or does not start; says what to install
     """
-    found = _found(code)
+    language = resolve(name)
+    found = _search(language)
     if found is None:
-        language = LANGUAGES[code]
         raise NotAvailable(f"{language.title} is not available: install {language.install}.")
     return found
 
 
-def toolchains(codes: Sequence[str] | None = None) -> dict[str, Toolchain | str]:
-    """Return for each language its toolchain, or ``not available: install …``."""
+def toolchains(names: Sequence[str] | None = None) -> dict[str, Toolchain | str]:
+    """Return for each language its toolchain, or ``not available: install …``.
+
+    Parameters
+    ----------
+    names : default: every language
+    """
+    chosen = [resolve(name) for name in (LANGUAGES if names is None else names)]
+    with ThreadPoolExecutor(4, "sandbox-find") as threads:
+        found = list(threads.map(_search, chosen))
     return {
-        code: _found(code) or f"not available: install {LANGUAGES[code].install}"
-        for code in (LANGUAGES if codes is None else codes)
+        language.code: toolchain or f"not available: install {language.install}"
+        for language, toolchain in zip(chosen, found, strict=True)
     }

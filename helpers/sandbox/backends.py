@@ -19,15 +19,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from helpers.project import UsageError, suggest
 
 from . import seccomp
 from .records import MIB, Execution, Limits, NotAvailable, SandboxError
+
+if TYPE_CHECKING:
+    from .pool import Stop
 
 NAMES = ("bwrap", "unshare", "docker", "rlimits")
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -37,8 +40,10 @@ _TEXTS = {
     "/etc/group": "box:x:65534:\n",
     "/etc/hosts": "127.0.0.1 localhost\n",
 }
+MAX_FILES = 200  # in a box at its start
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache")
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SIGKILL, _SIGXCPU = 9, 24  # of Linux, whatever this machine runs
 _OLDEST_BWRAP = (0, 8, 0)  # the first with --size, --disable-userns and --remount-ro together
 
 
@@ -74,8 +79,8 @@ class Job:
                 raise UsageError("An argument or a variable holds a NUL byte, or is not text.")
         for name in self.files:
             safe_name(name)
-        if len(self.files) > 200:
-            raise UsageError(f"{len(self.files)} files: give at most 200.")
+        if len(self.files) > MAX_FILES:
+            raise UsageError(f"{len(self.files)} files: give at most {MAX_FILES}.")
         if sum(map(len, self.files.values())) > self.limits.file_bytes:
             raise UsageError(
                 f"The files have more than {self.limits.file_bytes} bytes: "
@@ -106,8 +111,8 @@ class Backend(Protocol):
     def problem(self) -> str | None:
         """Return why it cannot work here, and what to do; None if it may."""
 
-    def run(self, job: Job) -> Execution:
-        """Run a job to its end."""
+    def run(self, job: Job, stop: Stop | None = None) -> Execution:
+        """Run a job to its end, or until ``stop`` is set."""
 
     def close(self) -> None:
         """End what it started."""
@@ -137,9 +142,9 @@ class Linux:
             return "it has no filter for this processor; install Docker"
         return None
 
-    def run(self, job: Job) -> Execution:
+    def run(self, job: Job, stop: Stop | None = None) -> Execution:
         plan, files = self.plan(job)
-        answer, out, err = self.pool.run(plan, job.stdin, files)
+        answer, out, err = self.pool.run(plan, job.stdin, files, stop)
         return self._execution(answer, out, err, job.limits)
 
     def close(self) -> None:
@@ -267,9 +272,11 @@ class Bubblewrap(Linux):
         for name, value in plan["env"].items():
             argv += ["--setenv", name, value]
         shown, links = self._view(job)
+        bind = "--bind" if "files" in self.without else "--ro-bind"
+        inside = ("/tmp/", "/box/")  # these come after the box's own folders are mounted
+        late = [place for place in shown if place.startswith(inside)]
         for place in shown:
-            bind = "--bind" if "files" in self.without else "--ro-bind"
-            argv += [bind, ["place", place], place]
+            argv += [] if place in late else [bind, ["place", place], place]
         for target, path in links:
             argv += ["--symlink", target, path]
         contents = list(job.files.values())
@@ -280,6 +287,8 @@ class Bubblewrap(Linux):
         argv += ["--proc", "/proc", "--dev", "/dev"]
         for folder in ("/dev/shm", "/tmp", "/box"):
             argv += [*size, "--tmpfs", folder]
+        for place in late:
+            argv += [bind, ["place", place], place]
         argv += ["--remount-ro", "/dev", "--remount-ro", "/"]
         for name in job.files:
             argv += ["--perms", "0755", "--file", ["fd", f"file:{name}"], f"/box/{name}"]
@@ -330,9 +339,9 @@ class Rlimits(Linux):
 class Docker:
     """A container without network, rights or a writable disk, for each run.
 
-    The languages are those of the image (``BOOK_SANDBOX_IMAGE``, default ``python:3.11-slim``).
-    Files reach the box through its standard input, before the program's own input: nothing of
-    this machine is mounted.
+    The languages are those of the image (``BOOK_SANDBOX_IMAGE``, default ``python:3.11-slim``);
+    it needs ``python3`` for the probe. Files reach the box through its standard input, before the
+    program's own input. Nothing of this machine is mounted but the folders that the caller names.
     """
 
     name = "docker"
@@ -347,67 +356,71 @@ class Docker:
         self._gate = threading.Semaphore(workers or os.cpu_count() or 1)
 
     def problem(self) -> str | None:
-        program = shutil.which(self.program)
-        if program is None:
+        if shutil.which(self.program) is None:
             return "install Docker"
-        try:
-            asked = subprocess.run(
-                [program, "version", "--format", "{{.Server.Version}}"],
-                capture_output=True, text=True, timeout=20, check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            return "the Docker daemon does not answer; start it"
-        if asked.returncode:
+        if self._fails("version", "--format", "{{.Server.Version}}"):
             return "no Docker daemon answers; start it, and let this user reach it"
-        try:
-            image = subprocess.run(
-                [program, "image", "inspect", self.image], capture_output=True, timeout=20,
-                check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            return "the Docker daemon does not answer; start it"
-        if image.returncode:
+        if self._fails("image", "inspect", self.image):
             return f"get the image: docker pull {self.image}"
         return None
+
+    def _fails(self, *question: str) -> bool:
+        """Whether Docker says no, or says nothing."""
+        try:
+            return subprocess.run(
+                [self.program, *question], stdin=subprocess.DEVNULL, capture_output=True,
+                timeout=20, check=False,
+            ).returncode != 0  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return True
 
     def command(self, job: Job, name: str) -> list[str]:
         """Return the whole ``docker run`` command of a job, with a container name."""
         limits = job.limits
         size = f"size={limits.file_bytes},nosuid,nodev,uid=65534,gid=65534,mode=700"
+        seconds = math.ceil(limits.cpu_seconds) + 1
         command = [
             str(shutil.which(self.program) or self.program), "run", "--rm", "--interactive",
-            "--name", name, "--network", "none", "--read-only", "--user", "65534:65534",
+            "--init", "--name", name, "--network", "none", "--read-only", "--user", "65534:65534",
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--hostname", "box",
             "--ipc", "none", "--pids-limit", str(limits.processes + 2),
             "--memory", str(limits.memory_bytes), "--memory-swap", str(limits.memory_bytes),
-            "--ulimit", f"cpu={math.ceil(limits.cpu_seconds) + 1}",
+            "--ulimit", f"cpu={seconds}:{seconds + 1}",
             "--ulimit", f"fsize={limits.file_bytes}", "--ulimit", f"nofile={limits.open_files}",
             "--ulimit", "core=0", "--log-driver", "none", "--pull", "never",
             "--tmpfs", f"/box:exec,{size}", "--tmpfs", f"/tmp:exec,{size}", "--workdir", "/box",
             "--entrypoint", "/bin/sh",
         ]  # fmt: skip
-        for variable, value in (ENVIRONMENT | dict(job.env)).items():
-            command += ["--env", f"{variable}={value}"]
         for place in (*self.mounts, *job.mounts):
             command += ["--mount", f"type=bind,source={place},target={place},readonly"]
-        archive = len(_archive(job.files))
-        unpack = f'dd bs={archive} count=1 iflag=fullblock 2>/dev/null | tar -xf - && exec "$@"'
-        return [*command, self.image, "-c", unpack, "sh", *job.argv]
+        # The shell unpacks the files, which come first on stdin, and is replaced by the program.
+        # The image's own variables, and those that Docker adds, do not reach it; its PATH does.
+        script = f"dd bs={len(_archive(job.files))} count=1 iflag=fullblock 2>/dev/null | tar -xf -"
+        if job.address_space:
+            script += f" && ulimit -v {limits.memory_bytes >> 10}"
+        script += ' && exec env -i "PATH=$PATH" "$@"'
+        settings = {name: value for name, value in ENVIRONMENT.items() if name != "PATH"}
+        variables = [f"{name}={value}" for name, value in (settings | dict(job.env)).items()]
+        return [*command, self.image, "-c", script, "sh", *variables, *job.argv]
 
-    def run(self, job: Job) -> Execution:
+    def run(self, job: Job, stop: Stop | None = None) -> Execution:
         from .pool import supervise
 
         name = f"box-{os.getpid()}-{os.urandom(6).hex()}"
         with self._gate:
-            return supervise(
+            ran = supervise(
                 self.command(job, name),
                 _archive(job.files) + job.stdin,
                 job.limits,
-                end=lambda: subprocess.run(
-                    [self.program, "kill", name], capture_output=True, timeout=20, check=False
-                ),
-                failed=(125,),
+                end=lambda: self._fails("rm", "--force", name),
+                stop=stop,
             )
+        if ran.exit_code == 125:  # Docker's own, for a container that it could not start
+            said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+            return replace(ran, exit_code=None, problem=said[-1] if said else "docker run failed")
+        # The kernel ends a container beyond its memory, and a process beyond its processor time.
+        reason = {_SIGKILL: "memory", _SIGXCPU: "cpu"}.get(ran.signal or 0)
+        return replace(ran, signal=None, killed_for=reason) if reason else ran
 
     def close(self) -> None:
         """Nothing runs between two runs."""
@@ -600,6 +613,15 @@ def probe(backend: Backend, python: str, mounts: Sequence[str] = ()) -> dict[str
     return {wall: bool(found.get(wall)) for wall in WALLS}
 
 
+def check_name(name: str) -> None:
+    """Raise UsageError for a back-end that does not exist."""
+    if name not in BACKENDS:
+        raise UsageError(
+            f"Unknown back-end {str(name)[:40]!r}.{suggest(str(name), list(BACKENDS))} "
+            f"There are: auto, {', '.join(BACKENDS)}."
+        )
+
+
 def make(
     name: str, mounts: Sequence[str], workers: int | None = None, without: Sequence[str] = ()
 ) -> Backend:
@@ -609,9 +631,5 @@ def make(
     ------
     UsageError : for an unknown name
     """
-    if name not in BACKENDS:
-        raise UsageError(
-            f"Unknown back-end {name!r}.{suggest(name, list(BACKENDS))} "
-            f"There are: auto, {', '.join(BACKENDS)}."
-        )
+    check_name(name)
     return BACKENDS[name](mounts, workers, without)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import io
 import os
-import tarfile
+import re
+import sys
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from helpers.project import BookError, UsageError
+from helpers.project import BookError, UsageError, suggest
 
-from . import backends, languages
+from . import backends
 from .checkers import exact
 from .identify import identify
+from .languages import LANGUAGES, Language, Toolchain, resolve, toolchains
+from .pool import Stop
 from .records import (
     MAX_CODE,
     MAX_TESTS,
@@ -43,25 +46,35 @@ COMPILE_LIMITS = Limits(
 )  # fmt: skip
 _MESSAGE_BYTES = 64 << 10  # of a compiler's messages that are kept
 _CACHE_BYTES = 256 * MIB
+_CACHE_PROGRAMS = 10_000
+_PAGE = 4096
 # The program in the box: compile, then hand the results over on stdout. The compiler's own words
 # go to stderr, so that they cannot be taken for results.
 _COMPILE = 'mkdir -p out && "$@" 1>&2 && exec tar -cf - out'
+_OPTIONS = ("tests", "stdin", "language", "checker", "limits")
 
 
 @dataclass(frozen=True)
 class Program:
     """A program that is ready to run: its language, its files, and how it was compiled."""
 
-    language: languages.Language
-    toolchain: languages.Toolchain
+    language: Language
+    toolchain: Toolchain
     code: str
     files: Mapping[str, bytes]
-    compilation: Execution | None
+    compilation: Execution | None = None
     failed: bool = False  # it does not compile
+
+    @property
+    def room(self) -> int:
+        """Bytes of the box's disk that the files take."""
+        return sum(-(-len(content) // _PAGE) * _PAGE + _PAGE for content in self.files.values())
 
 
 class Sandbox:
     """Runs untrusted programs of many languages, each in a box of its own.
+
+    Safe to use from several threads, and by the children of a fork.
 
     Parameters
     ----------
@@ -74,6 +87,12 @@ class Sandbox:
     mounts : folders of this machine that every box sees, read-only, at the same path
     allow_unsafe : must be True for a back-end that the probe finds open; nothing but harmless
         programs may run in it
+
+    Attributes
+    ----------
+    backend : the back-end in use; its ``name`` says which
+    walls : what the probe tried in it -> whether it was held back
+    python : a Python that starts in a box
 
     Raises
     ------
@@ -98,24 +117,27 @@ class Sandbox:
         mounts: Sequence[str] = (),
         allow_unsafe: bool = False,
     ) -> None:
-        self.limits = limits or Limits()
-        self.compile_limits = compile_limits
+        codes = _codes(languages)
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise UsageError(f"workers is {workers!r}: give a whole number from 1 on.")
-        self.workers = workers or os.cpu_count() or 1
-        self._languages = _allowed(languages)
-        self._lock = threading.Lock()
-        self._compiled: OrderedDict[str, Future[Program]] = OrderedDict()
-        self._threads: ThreadPoolExecutor | None = None
+        self.limits = _limits(limits) or Limits()
+        self.compile_limits = _limits(compile_limits) or COMPILE_LIMITS
+        self.workers = workers or _cores()
+        self._cache: OrderedDict[str, Future[Program]] = OrderedDict()
+        self._cached_bytes = 0
         self._closed = False
-        self.python, python_mounts = _python()
-        needed = [*python_mounts, *mounts]
-        for found in self._languages.values():
-            if isinstance(found, _languages_module.Toolchain):
-                needed += found.mounts
-        self.backend, self.walls = _choose(
-            backend, list(dict.fromkeys(needed)), self.workers, self.python, allow_unsafe
-        )
+        self._reset()
+        made = _choose(backend, codes, _folders(mounts), self.workers, allow_unsafe)
+        self.backend, self.walls, self.python, self._toolchains = made
+        _sandboxes.add(self)
+
+    def _reset(self) -> None:
+        """Make what does not survive a fork: locks, threads, and the compilations under way."""
+        self._lock = threading.Lock()
+        self._runs: ThreadPoolExecutor | None = None  # what `submit` was given
+        self._helpers: ThreadPoolExecutor | None = None  # further tests of one program
+        for key in [key for key, future in self._cache.items() if not future.done()]:
+            del self._cache[key]
 
     # ------------------------------------------------------------------ what can be run
 
@@ -123,7 +145,8 @@ class Sandbox:
     def languages(self) -> dict[str, str]:
         """Language -> version of its toolchain, or ``not available: install …``."""
         return {
-            name: str(getattr(found, "version", found)) for name, found in self._languages.items()
+            code: found if isinstance(found, str) else found.version
+            for code, found in self._toolchains.items()
         }
 
     def run(
@@ -143,7 +166,8 @@ class Sandbox:
         tests : what it reads and should write; default: one test with ``stdin`` and no expected
             output, which an exit status of 0 passes
         language : a code or name such as ``python`` or ``C++``; ``auto`` identifies it
-        checker : decides whether an output is the expected one (see `helpers.sandbox.checkers`)
+        checker : decides whether an output is the expected one (see `helpers.sandbox.checkers`);
+            with several tests it is called from several threads
         limits : default: the sandbox's
 
         Raises
@@ -153,47 +177,22 @@ class Sandbox:
         NotAvailable : if the language's toolchain is not here
         SandboxError : if the sandbox itself failed
         """
-        listed = _tests(tests, stdin)
-        chosen = self._language(code, language)
-        program = self._compile(code, chosen)
-        common = {
-            "language": chosen.code,
-            "compilation": program.compilation,
-            "backend": self.backend.name,
-        }
-        if program.failed:
-            return _not_compiled(program, common)
-        outcomes = self._outcomes(program, listed, checker, limits or self.limits)
-        broken = [o for o in outcomes if o.verdict is Verdict.RUNTIME_ERROR]
-        if broken and chosen.check is not None:
-            # An interpreter finds a syntax error only when it runs; ask it without running.
-            program = self._check(program)
-            if program.failed:
-                return _not_compiled(program, common | {"compilation": program.compilation})
-        verdicts = [outcome.verdict for outcome in outcomes]
-        verdict = worst(verdicts)
-        first = next((o for o in outcomes if o.verdict is verdict), outcomes[0])
-        passed = sum(v is Verdict.ACCEPTED for v in verdicts)
-        message = f"{passed} of {len(outcomes)} tests passed."
-        if verdict is not Verdict.ACCEPTED:
-            message += f" {verdict.capitalize()}: {first.detail}" if first.detail else ""
-        return Feedback(
-            verdict=verdict, reward=reward(verdicts), tests=tuple(outcomes), message=message,
-            **common,
-        )  # fmt: skip
+        return self._run(Stop(), code, tests, stdin, language, checker, limits)
 
     def submit(self, code: str, **options: Any) -> Future[Feedback]:
         """Start `run` in the background and return a future of its feedback."""
-        with self._lock:
-            if self._closed:
-                raise SandboxError("The sandbox is closed: make a new one.")
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(2 * self.workers, "sandbox-run")
-            return self._threads.submit(self.run, code, **options)
+        return self._submit(Stop(), code, options)
 
     async def arun(self, code: str, **options: Any) -> Feedback:
-        """Do what `run` does, for ``await``."""
-        return await asyncio.wrap_future(self.submit(code, **options))
+        """Do what `run` does, for ``await``. Cancelling ends the run."""
+        import asyncio
+
+        stop = Stop()
+        try:
+            return await asyncio.wrap_future(self._submit(stop, code, options))
+        except asyncio.CancelledError:
+            stop.set()
+            raise
 
     def run_many(self, programs: Iterable[Mapping[str, Any]]) -> list[Feedback]:
         """Run many programs side by side.
@@ -206,9 +205,22 @@ class Sandbox:
         -------
         One feedback for each, in their order. A program that could not be run, such as one of a
         language that is not here, has the verdict "sandbox error", no reward, and the reason.
+
+        Raises
+        ------
+        UsageError : if an entry has no ``code``, or an argument that `run` does not have
         """
-        futures = [self.submit(**program) for program in programs]
-        return [_settled(future, self.backend.name) for future in futures]
+        listed = [_arguments(program) for program in programs]
+        stop = Stop()
+        futures: list[Future[Feedback]] = []
+        try:
+            futures += [self._submit(stop, code, options) for code, options in listed]
+            return [_settled(future, self.backend.name) for future in futures]
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            raise
 
     def execute(
         self,
@@ -230,19 +242,20 @@ class Sandbox:
         address_space : False for run times that reserve more memory than they use
         """
         job = backends.Job(
-            list(argv), dict(files or {}), stdin, dict(env or {}), limits or self.limits,
-            address_space, tuple(mounts),
+            list(argv), dict(files or {}), stdin, dict(env or {}), _limits(limits) or self.limits,
+            address_space, _folders(mounts),
         )  # fmt: skip
-        return self.backend.run(job)
+        return self._execute(job, Stop())
 
     def close(self) -> None:
         """End the worker and everything that runs. Closing twice is fine."""
         with self._lock:
             self._closed = True
-            threads, self._threads = self._threads, None
+            pools = [pool for pool in (self._runs, self._helpers) if pool is not None]
+            self._runs = self._helpers = None
         self.backend.close()
-        if threads is not None:
-            threads.shutdown(wait=True, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> Sandbox:
         return self
@@ -252,7 +265,74 @@ class Sandbox:
 
     # ------------------------------------------------------------------ parts of a run
 
-    def _language(self, code: str, name: str) -> languages.Language:
+    def _submit(self, stop: Stop, code: str, options: Mapping[str, Any]) -> Future[Feedback]:
+        code, options = _arguments({**options, "code": code})
+        with self._lock:
+            self._open()
+            if self._runs is None:
+                self._runs = ThreadPoolExecutor(2 * self.workers, "sandbox-run")
+            return self._runs.submit(self._run, stop, code, **options)
+
+    def _open(self) -> None:
+        if self._closed:
+            raise SandboxError("The sandbox is closed: make a new one.")
+
+    def _run(
+        self,
+        stop: Stop,
+        code: str,
+        tests: Iterable[Test] | None = None,
+        stdin: str | bytes = b"",
+        language: str = "auto",
+        checker: Checker = exact,
+        limits: Limits | None = None,
+    ) -> Feedback:
+        listed = _tests(tests, stdin)
+        allowed = _limits(limits) or self.limits
+        if not callable(checker):
+            raise UsageError(f"The checker is a {type(checker).__name__}: give a function.")
+        program = self._compile(code, self._language(code, language), stop)
+        if program.failed:
+            return self._not_compiled(program)
+        outcomes = self._outcomes(program, listed, checker, allowed, stop)
+        if program.language.check is not None and any(map(_failed_by_itself, outcomes)):
+            # An interpreter finds a syntax error only when it runs; ask it without running.
+            checked = self._check(program, stop)
+            if checked.failed:
+                return self._not_compiled(checked)
+        verdicts = [outcome.verdict for outcome in outcomes]
+        verdict = worst(verdicts)
+        first = next(outcome for outcome in outcomes if outcome.verdict is verdict)
+        passed = sum(v is Verdict.ACCEPTED for v in verdicts)
+        message = f"{passed} of {len(outcomes)} tests passed."
+        if verdict is not Verdict.ACCEPTED:
+            message += f" {verdict.capitalize()}: {first.detail}."
+        return Feedback(
+            language=program.language.code,
+            verdict=verdict,
+            reward=reward(verdicts),
+            tests=tuple(outcomes),
+            compilation=program.compilation,
+            message=message,
+            backend=self.backend.name,
+        )
+
+    def _not_compiled(self, program: Program) -> Feedback:
+        ran = program.compilation
+        assert ran is not None
+        said = ran.stderr.decode("utf-8", "replace").strip()
+        if ran.killed_for:
+            said = f"the compiler was ended by its limit of {ran.killed_for}"
+        return Feedback(
+            language=program.language.code,
+            verdict=Verdict.COMPILE_ERROR,
+            reward=reward([Verdict.COMPILE_ERROR]),
+            compilation=ran,
+            message=f"It does not compile: {said[:300] or 'no message'}",
+            backend=self.backend.name,
+        )
+
+    def _language(self, code: str, name: str) -> Language:
         _check_code(code)
         if name == "auto":
             found = identify(code)
@@ -262,85 +342,110 @@ class Sandbox:
                     "name it, such as language='python'."
                 )
             name = found.language
-        language = languages.resolve(name)
-        if language.code not in self._languages:
-            allowed = ", ".join(self._languages)
+        language = resolve(name)
+        if language.code not in self._toolchains:
+            allowed = ", ".join(self._toolchains)
             raise UsageError(f"{language.title} is not allowed in this sandbox: {allowed} are.")
         return language
 
-    def _toolchain(self, language: languages.Language) -> languages.Toolchain:
-        found = self._languages[language.code]
-        if isinstance(found, str):
-            raise NotAvailable(f"{language.title} is {found}.")
-        return found
+    def _execute(self, job: backends.Job, stop: Stop) -> Execution:
+        self._open()
+        return self.backend.run(job, stop)
 
-    def _compile(self, code: str, language: languages.Language) -> Program:
+    def _compile(self, code: str, language: Language, stop: Stop) -> Program:
         """Compile once for each program, however often and from however many threads it is run."""
-        toolchain = self._toolchain(language)
-        key = hashlib.sha256(
-            b"\0".join([language.code.encode(), toolchain.version.encode(), to_bytes(code)])
-        ).hexdigest()
-        with self._lock:
-            future = self._compiled.get(key)
-            mine = future is None
-            if future is None:
-                future = self._compiled[key] = Future()
-            else:
-                self._compiled.move_to_end(key)
-        if mine:
-            try:
-                future.set_result(self._build(code, language, toolchain))
-            except BaseException as error:
-                with self._lock:
-                    self._compiled.pop(key, None)
-                future.set_exception(error)
-            self._trim()
-        return future.result()
-
-    def _build(
-        self, code: str, language: languages.Language, toolchain: languages.Toolchain
-    ) -> Program:
-        source = {language.source_name(code): to_bytes(code)}
+        toolchain = self._toolchains[language.code]
+        if isinstance(toolchain, str):
+            raise NotAvailable(f"{language.title} is {toolchain}.")
         if language.compile is None:
-            return Program(language, toolchain, code, source, None)
+            return Program(language, toolchain, code, {language.source_name(code): to_bytes(code)})
+        parts = (language.code.encode(), toolchain.version.encode(), to_bytes(code))
+        key = hashlib.sha256(b"\0".join(parts)).hexdigest()
+        while True:
+            with self._lock:
+                future = self._cache.get(key)
+                if future is None:
+                    mine: Future[Program] = Future()
+                    self._cache[key] = mine
+                    break
+                self._cache.move_to_end(key)
+            program = _awaited(future, stop)
+            if program is not None:
+                return program
+        try:
+            program = self._build(code, language, toolchain, stop)
+        except BaseException as error:
+            with self._lock:
+                self._cache.pop(key, None)
+            mine.set_exception(error)
+            raise
+        mine.set_result(program)
+        self._keep(key, program)
+        return program
+
+    def _build(self, code: str, language: Language, toolchain: Toolchain, stop: Stop) -> Program:
+        assert language.compile is not None
+        source = {language.source_name(code): to_bytes(code)}
         argv = language.compile(toolchain, code, self.compile_limits)
-        ran = self.execute(
-            ["/bin/sh", "-c", _COMPILE, "sh", *argv], source, limits=self.compile_limits,
-            mounts=toolchain.mounts, env=language.compile_env, address_space=False,
+        job = backends.Job(
+            ["/bin/sh", "-c", _COMPILE, "sh", *argv], source, env=language.compile_env,
+            limits=self.compile_limits, address_space=False, mounts=toolchain.mounts,
         )  # fmt: skip
+        ran = self._execute(job, stop)
         if ran.problem:
             raise SandboxError(f"The compiler could not be run: {ran.problem}.")
-        results = ran.stdout
         short = _shortened(ran)
         if not ran.ok:
             return Program(language, toolchain, code, source, short, failed=True)
-        return Program(language, toolchain, code, _unpack(results), short)
+        return Program(language, toolchain, code, _unpack(ran.stdout), short)
 
-    def _check(self, program: Program) -> Program:
+    def _keep(self, key: str, program: Program) -> None:
+        """Forget the programs that were used longest ago, if all take too much room."""
+        waited = program.compilation is not None and program.compilation.killed_for == "wall"
+        with self._lock:
+            self._cached_bytes += program.room
+            if waited:  # the machine was busy: it may go better next time
+                self._drop(key)
+            for old in list(self._cache):
+                if self._cached_bytes <= _CACHE_BYTES and len(self._cache) <= _CACHE_PROGRAMS:
+                    break
+                if self._cache[old].done():
+                    self._drop(old)
+
+    def _drop(self, key: str) -> None:
+        future = self._cache.pop(key, None)
+        if future is not None:
+            self._cached_bytes -= future.result().room
+
+    def _check(self, program: Program, stop: Stop) -> Program:
         check = program.language.check
         assert check is not None
-        ran = self.execute(
+        job = backends.Job(
             check(program.toolchain, program.code, self.compile_limits), program.files,
-            limits=self.compile_limits, mounts=program.toolchain.mounts,
-            env=program.language.env, address_space=False,
+            env=program.language.env, limits=self.compile_limits, address_space=False,
+            mounts=program.toolchain.mounts,
         )  # fmt: skip
+        ran = self._execute(job, stop)
         if ran.problem:
             raise SandboxError(f"The syntax check could not be run: {ran.problem}.")
         failed = not ran.ok and not ran.killed_for
-        return Program(
-            program.language, program.toolchain, program.code, program.files, _shortened(ran),
-            failed,
-        )  # fmt: skip
+        return replace(program, compilation=_shortened(ran), failed=failed)
 
     def _outcomes(
-        self, program: Program, tests: Sequence[Test], checker: Checker, limits: Limits
+        self,
+        program: Program,
+        tests: Sequence[Test],
+        checker: Checker,
+        limits: Limits,
+        stop: Stop,
     ) -> list[TestOutcome]:
         if len(tests) == 1:
-            return [self._outcome(program, tests[0], checker, limits)]
-        results: list[TestOutcome | None] = [None] * len(tests)
+            return [self._outcome(program, tests[0], checker, limits, stop)]
+        results: dict[int, TestOutcome] = {}
         errors: list[BaseException] = []
         waiting = iter(enumerate(tests))
         gate = threading.Lock()
+        inner = Stop()
 
         def work() -> None:
             while not errors:
@@ -349,60 +454,64 @@ class Sandbox:
                 if test is None:
                     return
                 try:
-                    results[number] = self._outcome(program, test, checker, limits)
+                    results[number] = self._outcome(program, test, checker, limits, inner)
                 except BaseException as error:
                     errors.append(error)
+                    inner.set()  # the other tests need not go on
 
-        helpers = [
-            threading.Thread(target=work, name="sandbox-test", daemon=True)
-            for _ in range(min(self.workers, len(tests)) - 1)
-        ]
-        for thread in helpers:
-            thread.start()
-        work()
-        for thread in helpers:
-            thread.join()
+        with stop.calling(inner.set):
+            helpers = self._hire(work, min(self.workers, len(tests)) - 1)
+            try:
+                work()
+                for helper in helpers:
+                    if not helper.cancel():
+                        helper.result()
+            except BaseException as error:
+                errors.append(error)
+                inner.set()
+                raise
         if errors:
             raise errors[0]
-        return [result for result in results if result is not None]
+        return [results[number] for number in range(len(tests))]
+
+    def _hire(self, work: Any, number: int) -> list[Future[None]]:
+        with self._lock:
+            self._open()
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(self.workers, "sandbox-test")
+            return [self._helpers.submit(work) for _ in range(number)]
 
     def _outcome(
-        self, program: Program, test: Test, checker: Checker, limits: Limits
+        self, program: Program, test: Test, checker: Checker, limits: Limits, stop: Stop
     ) -> TestOutcome:
         language = program.language
         raised = limits.with_(
             processes=max(limits.processes, language.processes),
             open_files=max(limits.open_files, language.open_files),
-            file_bytes=max(limits.file_bytes, sum(map(len, program.files.values()))),
+            file_bytes=max(limits.file_bytes, program.room),
         )
-        argv = language.run(program.toolchain, program.code, raised)
-        ran = self.execute(
-            argv, program.files, to_bytes(test.stdin), raised, program.toolchain.mounts,
-            language.env_for(raised), language.address_space,
+        job = backends.Job(
+            language.run(program.toolchain, program.code, raised), program.files,
+            to_bytes(test.stdin), language.env_for(raised), raised, language.address_space,
+            program.toolchain.mounts,
         )  # fmt: skip
-        return judge(ran, test, checker, language)
-
-    def _trim(self) -> None:
-        """Forget the programs that were used longest ago, if they take too much room."""
-        with self._lock:
-            sizes = {
-                key: sum(map(len, future.result().files.values()))
-                for key, future in self._compiled.items()
-                if future.done() and future.exception() is None
-            }
-            total = sum(sizes.values())
-            for key in list(sizes):
-                if total <= _CACHE_BYTES and len(self._compiled) <= 10_000:
-                    break
-                total -= sizes[key]
-                del self._compiled[key]
+        return judge(self._execute(job, stop), test, checker, language, raised)
 
 
-_languages_module = languages
+_sandboxes: weakref.WeakSet[Sandbox] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for sandbox in list(_sandboxes):
+        sandbox._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def judge(
-    ran: Execution, test: Test, checker: Checker, language: languages.Language
+    ran: Execution, test: Test, checker: Checker, language: Language, limits: Limits
 ) -> TestOutcome:
     """Return the verdict of one run. The limits come first, then the exit status, then the output.
 
@@ -411,29 +520,61 @@ def judge(
     """
     if ran.problem:
         return TestOutcome(Verdict.SANDBOX_ERROR, ran, ran.problem)
-    by_limit = {
-        "cpu": (Verdict.TIME_LIMIT, f"more than {ran.cpu_seconds:.1f} s of processor time"),
-        "wall": (Verdict.TIME_LIMIT, f"no end after {ran.wall_seconds:.1f} s on the clock"),
-        "memory": (Verdict.MEMORY_LIMIT, "more memory than allowed"),
-        "output": (Verdict.OUTPUT_LIMIT, "more output than allowed"),
-    }
+    limited = _limited(ran, language, limits)
+    if limited is not None:
+        verdict, detail = limited
+        return TestOutcome(verdict, ran, detail)
     if ran.killed_for:
-        if ran.killed_for not in by_limit:
-            return TestOutcome(Verdict.SANDBOX_ERROR, ran, f"the run was {ran.killed_for}")
-        return TestOutcome(by_limit[ran.killed_for][0], ran, by_limit[ran.killed_for][1])
+        return TestOutcome(Verdict.SANDBOX_ERROR, ran, f"the run was {ran.killed_for}")
     if ran.exit_code != 0:
-        said = ran.stderr.decode("utf-8", "replace")
-        if language.memory_signature.search(said[-4000:]):
-            return TestOutcome(Verdict.MEMORY_LIMIT, ran, "an allocation was refused")
         ended = f"signal {ran.signal}" if ran.signal else f"exit status {ran.exit_code}"
-        lines = said.strip().splitlines()
-        return TestOutcome(Verdict.RUNTIME_ERROR, ran, lines[-1][:300] if lines else ended)
+        return TestOutcome(Verdict.RUNTIME_ERROR, ran, error_line(ran.stderr) or ended)
     if test.expected is None:
         return TestOutcome(Verdict.ACCEPTED, ran)
     expected = to_bytes(test.expected)
     if checker(to_bytes(test.stdin), expected, ran.stdout):
         return TestOutcome(Verdict.ACCEPTED, ran)
     return TestOutcome(Verdict.WRONG_ANSWER, ran, _difference(expected, ran.stdout))
+
+
+def _limited(ran: Execution, language: Language, limits: Limits) -> tuple[Verdict, str] | None:
+    """The limit that a run met, if it met one."""
+    if ran.killed_for == "cpu":
+        return Verdict.TIME_LIMIT, f"more than {limits.cpu_seconds:g} s of processor time"
+    if ran.killed_for == "wall":
+        return Verdict.TIME_LIMIT, f"no end after {limits.wall:g} s on the clock"
+    if ran.killed_for == "output" or ran.truncated:
+        return Verdict.OUTPUT_LIMIT, f"more than {limits.output_bytes} bytes of output"
+    # The sandbox looks from time to time, and may miss a peak that the kernel has noted.
+    peak = ran.memory_bytes > max(limits.memory_bytes, 32 * MIB)
+    # A C program that does not ask whether it got memory, and uses it, ends by a signal.
+    used_up = bool(ran.signal) and ran.memory_bytes > 0.9 * limits.memory_bytes
+    refused = ran.exit_code != 0 and language.memory_signature.search(
+        ran.stderr[-4000:].decode("utf-8", "replace")
+    )
+    if ran.killed_for == "memory" or (not ran.killed_for and (peak or used_up or refused)):
+        return Verdict.MEMORY_LIMIT, f"more than {limits.memory_bytes / MIB:g} MiB of memory"
+    return None
+
+
+# A line of stderr that names an error, in the way of one of the languages. Python and Node write
+# it at the start of a line, others with words before it; a traceback's other lines have neither.
+_NAMED = re.compile(r"^[\w.:]*(?:Error|Exception|Interrupt|Warning)\b")
+_OTHER = re.compile(
+    r"^(?:Exception in thread|panic: |fatal error: |thread '.*panicked|terminate called"
+    r"|Unhandled [Ee]xception|\[ERROR\] FATAL|Aborted)|\((?:[A-Z]\w*::)*[A-Z]\w*Error\)$"
+)
+
+
+def error_line(stderr: bytes) -> str:
+    """Return the line that says what went wrong; empty if there is none at all."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    named = [line for line in lines if _NAMED.search(line)][-1:]
+    other = [line for line in lines if _OTHER.search(line)][:1]
+    line = (named or other or lines[-1:] or [""])[0].strip()
+    if line.endswith((":", "'")) and line in lines:  # Rust and C++ go on in the next line
+        line += " " + " ".join(lines[lines.index(line) + 1 :][:1]).strip()
+    return line[:300].strip().removesuffix(".")
 
 
 def _difference(expected: bytes, actual: bytes) -> str:
@@ -443,20 +584,43 @@ def _difference(expected: bytes, actual: bytes) -> str:
             lines[number].rstrip() if number < len(lines) else "" for lines in (wanted, found)
         )
         if one != other:
-            return f"line {number + 1} should be {one[:80]!r} and is {other[:80]!r}"
+            return f"line {number + 1} should be {_cut(one)} and is {_cut(other)}"
     return "the checker refuses the output"
 
 
-def _not_compiled(program: Program, common: Mapping[str, Any]) -> Feedback:
-    ran = program.compilation
-    assert ran is not None
-    said = ran.stderr.decode("utf-8", "replace").strip()
-    if ran.killed_for:
-        said = f"the compiler was ended by its limit of {ran.killed_for}"
-    return Feedback(
-        verdict=Verdict.COMPILE_ERROR, reward=reward([Verdict.COMPILE_ERROR]),
-        message=f"It does not compile: {said[:300] or 'no message'}", **common,
-    )  # fmt: skip
+def _cut(line: str) -> str:
+    return repr(line) if len(line) <= 80 else f"{line[:80]!r}…"
+
+
+def _failed_by_itself(outcome: TestOutcome) -> bool:
+    ran = outcome.execution
+    return not ran.killed_for and not ran.problem and ran.exit_code != 0
+
+
+def _awaited(future: Future[Program], stop: Stop) -> Program | None:
+    """The program that another thread compiles; None if that was broken off."""
+    while True:
+        stop.check()
+        try:
+            return future.result(0.1)
+        except TimeoutError:
+            continue
+        except BaseException:
+            if future.done():
+                return None
+            raise
+
+
+def _arguments(program: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The code and the other arguments of one run."""
+    if not isinstance(program, Mapping) or "code" not in program:
+        raise UsageError("A program to run is a mapping with at least 'code'.")
+    options = {name: value for name, value in program.items() if name != "code"}
+    for name in options:
+        if name not in _OPTIONS:
+            hint = suggest(str(name), list(_OPTIONS))
+            raise UsageError(f"Unknown argument {str(name)[:40]!r} of a run.{hint}")
+    return program["code"], options
 
 
 def _settled(future: Future[Feedback], backend: str) -> Feedback:
@@ -468,15 +632,19 @@ def _settled(future: Future[Feedback], backend: str) -> Feedback:
 
 def _shortened(ran: Execution) -> Execution:
     """A compiler's run as it is kept: its messages, and not the program it made."""
-    return Execution(
-        ran.exit_code, ran.signal, ran.killed_for, b"", ran.stderr[:_MESSAGE_BYTES],
-        ran.truncated or len(ran.stderr) > _MESSAGE_BYTES, ran.cpu_seconds, ran.wall_seconds,
-        ran.memory_bytes, ran.problem,
-    )  # fmt: skip
+    return replace(
+        ran,
+        stdout=b"",
+        stderr=ran.stderr[:_MESSAGE_BYTES],
+        truncated=ran.truncated or len(ran.stderr) > _MESSAGE_BYTES,
+    )
 
 
 def _unpack(archive: bytes) -> dict[str, bytes]:
     """Read what a compiler made. The archive comes out of the box, so nothing in it is trusted."""
+    import io
+    import tarfile
+
     files: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
@@ -485,8 +653,8 @@ def _unpack(archive: bytes) -> dict[str, bytes]:
                     name = backends.safe_name(entry.name)
                     content = packed.extractfile(entry)
                     files[name] = content.read() if content else b""
-                if len(files) > 200:
-                    raise SandboxError("The compiler made more than 200 files.")
+                if len(files) > backends.MAX_FILES:
+                    raise SandboxError(f"The compiler made more than {backends.MAX_FILES} files.")
     except (tarfile.TarError, UsageError, EOFError, OSError, ValueError) as error:
         raise SandboxError(f"What the compiler made cannot be read: {error}.") from None
     return files
@@ -497,99 +665,191 @@ def _tests(tests: Iterable[Test] | None, stdin: str | bytes) -> list[Test]:
         return [Test(stdin)]
     if stdin:
         raise UsageError("Give either tests or stdin, not both.")
-    if isinstance(tests, Test):
-        raise UsageError("tests is one test: give a list.")
-    listed = list(tests)
-    if not listed:
-        raise UsageError("A program without a test has no verdict: give at least one test.")
-    if len(listed) > MAX_TESTS:
-        raise UsageError(f"{len(listed)} tests: give at most {MAX_TESTS}.")
-    for test in listed:
+    if isinstance(tests, Test | str | bytes) or not isinstance(tests, Iterable):
+        raise UsageError(f"tests is a {type(tests).__name__}: give a list of Test.")
+    listed = []
+    for test in tests:
         if not isinstance(test, Test):
             raise UsageError(f"A test is a {type(test).__name__}: give Test(stdin, expected).")
+        listed.append(test)
+        if len(listed) > MAX_TESTS:
+            raise UsageError(f"There are more than {MAX_TESTS} tests: give at most that many.")
+    if not listed:
+        raise UsageError("A program without a test has no verdict: give at least one test.")
     return listed
 
 
 def _check_code(code: str) -> None:
     if not isinstance(code, str):
         raise UsageError(f"The code is a {type(code).__name__}: give text.")
+    if len(code) > MAX_CODE or len(to_bytes(code)) > MAX_CODE:
+        raise UsageError(f"The code has more than {MAX_CODE} bytes.")
     if not code.strip():
         raise UsageError("The code is empty.")
     if "\0" in code:
         raise UsageError("The code holds a NUL byte, which no source text does.")
-    if len(to_bytes(code)) > MAX_CODE:
-        raise UsageError(f"The code has more than {MAX_CODE} bytes.")
 
 
-def _allowed(names: Sequence[str] | None) -> dict[str, languages.Toolchain | str]:
-    if isinstance(names, str):
-        raise UsageError(f"languages is the text {names!r}: give a list, such as ['python'].")
+def _limits(limits: Limits | None) -> Limits | None:
+    if limits is not None and not isinstance(limits, Limits):
+        raise UsageError(f"limits is a {type(limits).__name__}: give Limits(…).")
+    return limits
+
+
+def _folders(mounts: Sequence[str]) -> tuple[str, ...]:
+    """Folders to show in a box, checked: there, and by their whole path."""
+    if isinstance(mounts, str | bytes | os.PathLike):
+        raise UsageError(f"mounts is {mounts!r}: give a list of folders.")
+    found = []
+    for place in mounts:
+        path = os.fspath(place) if isinstance(place, str | os.PathLike) else ""
+        if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+            raise UsageError(f"mounts holds {place!r}: give the whole path of a folder.")
+        if not Path(path).exists():
+            raise UsageError(f"mounts holds {path}, which does not exist.")
+        found.append(path)
+    return tuple(found)
+
+
+def _codes(names: Sequence[str] | None) -> list[str]:
     if names is None:
-        return languages.toolchains()
-    if not names:
+        return list(LANGUAGES)
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise UsageError(f"languages is {names!r}: give a list, such as ['python'].")
+    codes = [resolve(name).code for name in names]
+    if not codes:
         raise UsageError("languages is empty: name at least one, or leave it out for all.")
-    return languages.toolchains([languages.resolve(name).code for name in names])
+    return list(dict.fromkeys(codes))
 
 
-def _python() -> tuple[str, tuple[str, ...]]:
-    try:
-        found = languages.find("python")
-    except NotAvailable:
-        return "/usr/bin/python3", ()
-    return found.programs["python3"], tuple(found.mounts)
+def _cores() -> int:
+    """The number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-_chosen: dict[tuple[Any, ...], dict[str, bool]] = {}
+# ------------------------------------------------------------------ choosing a back-end
+
+Made = tuple[backends.Backend, dict[str, bool], str, dict[str, Toolchain | str]]
+_probes: dict[tuple[Any, ...], dict[str, bool]] = {}
 
 
 def _choose(
-    name: str, mounts: list[str], workers: int, python: str, allow_unsafe: bool
-) -> tuple[backends.Backend, dict[str, bool]]:
-    """Return the back-end and what its probe found."""
+    name: str, codes: list[str], mounts: tuple[str, ...], workers: int, allow_unsafe: bool
+) -> Made:
+    """Return the back-end, what its probe found, a Python for it, and its toolchains."""
     if name != "auto":
-        backend = backends.make(name, mounts, workers)
-        if not backend.safe and not allow_unsafe:
+        backends.check_name(name)
+        if name == "rlimits" and not allow_unsafe:
             raise UsageError(
-                f"The back-end {name} is unsafe: its programs reach the network and your files. "
+                "The back-end rlimits is unsafe: its programs reach the network and your files. "
                 "For programs that you trust, add allow_unsafe=True."
             )
-        reason = backend.problem()
-        if reason:
-            raise NotAvailable(f"The back-end {name} does not work here: {reason}.")
-        walls = _probed(backend, mounts, python)
-        open_ = [wall for wall, stands in walls.items() if not stands]
-        if open_ and not allow_unsafe:
-            backend.close()
-            raise NotAvailable(
-                f"The back-end {name} is not safe on this machine: the probe found no wall for "
-                f"{'; '.join(open_)}."
-            )
-        return backend, walls
+        try:
+            return _make(name, codes, mounts, workers, allow_unsafe)
+        except _Unfit as error:
+            raise NotAvailable(f"The back-end {name} does not work here: {error}.") from None
     reasons = []
     for candidate in backends.NAMES:
-        backend = backends.make(candidate, mounts, workers)
-        if not backend.safe:
-            continue
-        reason = backend.problem()
-        if reason is None:
+        if candidate != "rlimits":
             try:
-                walls = _probed(backend, mounts, python)
-            except (SandboxError, NotAvailable) as error:
-                reason = str(error).rstrip(".")
-            else:
-                open_ = [wall for wall, stands in walls.items() if not stands]
-                if not open_:
-                    return backend, walls
-                reason = f"the probe found no wall for {'; '.join(open_)}"
-        reasons.append(f"{candidate}: {reason}")
-        backend.close()
+                return _make(candidate, codes, mounts, workers, allow_unsafe=False)
+            except _Unfit as error:
+                reasons.append(f"{candidate}: {error}")
     raise NotAvailable(
         "No safe way to run untrusted programs was found here. " + ". ".join(reasons) + "."
     )
 
 
-def _probed(backend: backends.Backend, mounts: list[str], python: str) -> dict[str, bool]:
-    key = (backend.name, tuple(mounts), python, os.getuid())
-    if key not in _chosen:
-        _chosen[key] = backends.probe(backend, python)
-    return dict(_chosen[key])
+class _Unfit(Exception):
+    """Why a back-end cannot be used."""
+
+
+def _make(
+    name: str, codes: list[str], mounts: tuple[str, ...], workers: int, allow_unsafe: bool
+) -> Made:
+    if name != "docker" and sys.platform != "linux":
+        raise _Unfit("it needs Linux; install Docker, which brings one")
+    if name == "docker":
+        backend = backends.make(name, mounts, workers)
+    else:
+        found = toolchains(codes)
+        python, shown = _python()
+        for entry in found.values():
+            shown += () if isinstance(entry, str) else entry.mounts
+        backend = backends.make(name, tuple(dict.fromkeys((*shown, *mounts))), workers)
+    try:
+        problem = backend.problem()
+        if problem:
+            raise _Unfit(problem)
+        if isinstance(backend, backends.Docker):
+            from .images import toolchains as toolchains_of
+
+            found, python = toolchains_of(backend, codes), "python3"
+        walls = _probed(backend, python, mounts)
+        open_ = [wall for wall, stands in walls.items() if not stands]
+        if open_ and not allow_unsafe:
+            raise _Unfit(f"the probe found it open: not so that {'; '.join(open_)}")
+    except (SandboxError, NotAvailable) as error:
+        backend.close()
+        raise _Unfit(str(error).rstrip(".") + _advice(str(error))) from None
+    except BaseException:
+        backend.close()
+        raise
+    return backend, walls, python, found
+
+
+def _probed(backend: backends.Backend, python: str, mounts: tuple[str, ...]) -> dict[str, bool]:
+    key = (backend.name, getattr(backend, "image", ""), python, mounts)
+    if key not in _probes:
+        _probes[key] = backends.probe(backend, python)
+    return dict(_probes[key])
+
+
+def _python() -> tuple[str, tuple[str, ...]]:
+    found = toolchains(["python"])["python"]
+    if isinstance(found, str):
+        return "/usr/bin/python3", ()
+    return found.programs["python3"], tuple(found.mounts)
+
+
+# What keeps name spaces from a program -> what to do about it.
+_SWITCHES = {
+    ("kernel/apparmor_restrict_unprivileged_userns", "1"): (
+        "This machine's AppArmor keeps user name spaces from programs: give bwrap a profile that "
+        "allows userns, or set kernel.apparmor_restrict_unprivileged_userns=0 with sysctl"
+    ),
+    ("kernel/unprivileged_userns_clone", "0"): (
+        "This machine's kernel keeps user name spaces from users: set "
+        "kernel.unprivileged_userns_clone=1 with sysctl"
+    ),
+    ("user/max_user_namespaces", "0"): (
+        "This machine allows no user name space: set user.max_user_namespaces=10000 with sysctl"
+    ),
+}
+_WORDS = {
+    r"setting up uid map|uid_map|RTM_NEWADDR": _SWITCHES[
+        "kernel/apparmor_restrict_unprivileged_userns", "1"
+    ],
+    r"[Cc]an't mount proc|mount \S*/proc": (
+        "A container hides /proc: start it with --security-opt systempaths=unconfined"
+    ),
+    r"[Nn]o permissions? to creat|[Cc]reating new namespace|unshare: Operation not permitted": (
+        "A container forbids name spaces: start it with --security-opt seccomp=unconfined"
+    ),
+}
+_SYSTEM = Path("/proc/sys")
+
+
+def _advice(said: str) -> str:
+    for (switch, value), advice in _SWITCHES.items():
+        try:
+            if (_SYSTEM / switch).read_text(encoding="ascii").strip() == value:
+                return f". {advice}"
+        except OSError:
+            continue
+    for words, advice in _WORDS.items():
+        if re.search(words, said):
+            return f". {advice}"
+    return ""

@@ -235,8 +235,12 @@ def _find_typescript() -> Toolchain | None:
     package = Path(os.path.realpath(tsc)).parents[1]
     places = [package.parent, *map(Path, ("/usr/share/nodejs", "/usr/lib/node_modules"))]
     types = next((p / "@types" for p in places if (p / "@types" / "node").is_dir()), None)
-    programs = {"node": node, "tsc": str(package / "bin" / "tsc"), "types": types and str(types)}
-    return _toolchain(programs, _version(node, programs["tsc"] or "", "--version"))
+    programs = {
+        "node": node,
+        "tsc": str(package / "bin" / "tsc"),
+        "types": str(types) if types else None,
+    }
+    return _toolchain(programs, _version(node, str(programs["tsc"]), "--version"))
 
 
 _RUSTUP = ("HOME", "RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN")
@@ -370,7 +374,7 @@ def _csharp_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
 
 def _go_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
     return [
-        tools.programs["go"], "build", "-trimpath", "-ldflags=-s -w", "-o", "out/main", "main.go",
+        tools.programs["go"], "build", "-ldflags=-s -w", "-o", "out/main", "main.go",
     ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 import struct
 from typing import Any, NoReturn
 
@@ -187,6 +188,7 @@ def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int)
     _build(plan, files, without)
     if "user" not in without:
         _write("/proc/sys/user/max_user_namespaces", "0", forgive=True)
+    not_inspectable()  # before there is anyone inside who could look
     program = os.fork()
     if not program:
         try:
@@ -207,7 +209,6 @@ def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int)
         os._exit(127)
     os.close(marker)
     give_up_rights()
-    not_inspectable()
     status = 0
     while True:
         child, ended = os.wait()
@@ -223,10 +224,14 @@ def _build(plan: dict[str, Any], files: dict[str, int], without: set[str]) -> No
     """Make the box's root folder and move into it; nothing of the old one stays reachable."""
     base = "/tmp"
     mount("none", "/", "", _RECURSIVE | _PRIVATE)
+    # Opened before the box's root hides what lies below its place.
+    held = {source: os.open(source, os.O_PATH) for source, _ in plan["binds"]}
     mount("tmpfs", base, "tmpfs", _NO_SUID | _NO_DEV, "size=4m,mode=755")
     os.umask(0o022)
+    inside = ("/tmp/", "/box/")  # these come after the box's own folders are mounted
     for source, target in plan["binds"]:
-        _bind(source, base + target)
+        if not target.startswith(inside):
+            _bind(held[source], base + target)
     for target, path in plan["links"]:
         os.makedirs(os.path.dirname(base + path), exist_ok=True)
         os.symlink(target, base + path)
@@ -234,7 +239,7 @@ def _build(plan: dict[str, Any], files: dict[str, int], without: set[str]) -> No
         os.makedirs(os.path.dirname(base + path), exist_ok=True)
         _write(base + path, text)
     if "files" not in without:
-        _seal(base)
+        _seal(base, ())
     os.mkdir(f"{base}/proc")
     safe = _NO_SUID | _NO_DEV
     mount("proc", f"{base}/proc", "proc", safe | _NO_EXEC)
@@ -251,6 +256,13 @@ def _build(plan: dict[str, Any], files: dict[str, int], without: set[str]) -> No
     for folder in ("/tmp", "/box", "/dev/shm"):
         os.makedirs(base + folder, exist_ok=True)
         mount("tmpfs", base + folder, "tmpfs", safe, own)
+    late = [bind for bind in plan["binds"] if bind[1].startswith(inside)]
+    for source, target in late:
+        _bind(held[source], base + target)
+    for descriptor in held.values():
+        os.close(descriptor)
+    if late and "files" not in without:
+        _seal(base, (f"{base}/tmp", f"{base}/box", f"{base}/dev", f"{base}/proc"))
     mount("none", f"{base}/dev", "", _BIND | _REMOUNT | _READ_ONLY | _NO_SUID | _NO_EXEC)
     for name, descriptor in files.items():
         path = f"{base}/box/{name}"
@@ -271,22 +283,26 @@ def _build(plan: dict[str, Any], files: dict[str, int], without: set[str]) -> No
     os.chdir("/box")
 
 
-def _bind(source: str, target: str) -> None:
-    if os.path.isdir(source):
+def _bind(source: int, target: str) -> None:
+    if stat.S_ISDIR(os.fstat(source).st_mode):
         os.makedirs(target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         _write(target, "")
-    mount(source, target, "", _BIND | _RECURSIVE)
+    mount(f"/proc/self/fd/{source}", target, "", _BIND | _RECURSIVE)
 
 
-def _seal(base: str) -> None:
-    """Make every folder that was bound read-only, with those mounted inside it."""
+def _seal(base: str, own: tuple[str, ...]) -> None:
+    """Make every folder that was bound read-only, with those mounted inside it.
+
+    The box's own file systems, and what lies in /dev, are left as they are.
+    """
     with open("/proc/self/mountinfo", "rb") as file:
         rows = [line.split() for line in file]
     for row in rows:
         path = _unescape(row[4])
-        if path.startswith(base + "/"):
+        left = path in own or path.startswith(f"{base}/dev/")
+        if path.startswith(base + "/") and not left:
             kept = 0  # what a mount forbids may not be allowed again
             for option in row[5].split(b","):
                 kept |= _OPTIONS.get(option.decode(), 0)

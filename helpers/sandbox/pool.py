@@ -5,18 +5,19 @@ from __future__ import annotations
 import array
 import json
 import os
-import selectors
+import queue
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .records import Execution, Limits, SandboxError
 
@@ -25,24 +26,74 @@ _WARDEN = Path(__file__).with_name("warden.py")
 _START_SECONDS = 30
 
 
+class Stopped(SandboxError):
+    """The caller stopped the run."""
+
+
+class Stop:
+    """A switch that ends every run that was started with it, from whatever thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._actions: dict[object, Callable[[], Any]] = {}
+        self._set = False
+
+    def set(self) -> None:
+        """End the runs; those that start later fail at once."""
+        with self._lock:
+            self._set = True
+            actions = list(self._actions.values())
+        for action in actions:
+            action()
+
+    def check(self) -> None:
+        """Raise `Stopped` if the switch is set."""
+        if self._set:
+            raise Stopped("The run was stopped.")
+
+    @contextmanager
+    def calling(self, action: Callable[[], Any]) -> Iterator[None]:
+        """Call ``action`` if the switch is set meanwhile, from the thread that sets it."""
+        key = object()
+        with self._lock:
+            self.check()
+            self._actions[key] = action
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._actions.pop(key, None)
+
+
 class Pool:
     """Boxes side by side: started by one warden, at most ``slots`` at a time.
 
-    Safe to use from several threads. The warden starts with the first run. If it dies, the runs
-    under way fail with `SandboxError` and the next run starts another one.
+    Safe to use from several threads, and after a fork: the child starts a warden of its own. The
+    warden starts with the first run. If it dies, the runs under way fail with `SandboxError` and
+    the next run starts another one.
     """
 
     def __init__(self, private: Sequence[str], slots: int) -> None:
+        self._slots = slots
         self._settings = {"private": list(private), "slots": slots}
+        self._closed = False
+        self._next = 0
+        self._reset()
+        _pools.add(self)
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
+        # Twice the slots: the warden always has the next plan at hand, and few open files.
+        self._gate = threading.Semaphore(2 * self._slots)
+        self._waiting: dict[int, Future[Answer]] = {}
         self._link: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._waiting: dict[int, Future[Answer]] = {}
-        self._next = 0
-        self._closed = False
-        self._owner = os.getpid()
+        self._said: IO[bytes] | None = None  # the warden's last words, if it fails
+        self._finalizer: weakref.finalize[..., Pool] | None = None
 
-    def run(self, plan: dict[str, Any], stdin: bytes, files: Sequence[bytes]) -> Answer:
+    def run(
+        self, plan: dict[str, Any], stdin: bytes, files: Sequence[bytes], stop: Stop | None = None
+    ) -> Answer:
         """Run one plan; see `helpers.sandbox.warden`.
 
         Returns
@@ -51,74 +102,105 @@ class Pool:
 
         Raises
         ------
-        SandboxError : if the warden cannot start, or died
+        SandboxError : if the warden cannot start, or died, or ``stop`` was set
         """
+        stop = stop or Stop()
+        while not self._gate.acquire(timeout=0.1):
+            stop.check()
+        try:
+            number, future = self._begin(plan, [stdin, *files])
+            try:
+                with stop.calling(lambda: self._abandon(number)):
+                    return future.result()
+            except BaseException:
+                self._abandon(number)
+                raise
+        finally:
+            self._gate.release()
+
+    def _begin(self, plan: dict[str, Any], contents: Sequence[bytes]) -> tuple[int, Future[Answer]]:
         future: Future[Answer] = Future()
         with self._lock:
             if self._closed:
                 raise SandboxError("The sandbox is closed: make a new one.")
-            if self._link is None or self._owner != os.getpid():
+            if self._link is None:
                 self._start()
             number = self._next
             self._next += 1
             self._waiting[number] = future
             try:
-                self._send({"id": number, **plan}, [stdin, *files])
-            except OSError as error:
+                self._send({"id": number, **plan}, contents)
+            except BaseException as error:
                 self._waiting.pop(number, None)
-                raise SandboxError(f"The sandbox's worker does not take work: {error}.") from None
-        try:
-            return future.result()
-        except BaseException:
-            with self._lock, suppress(OSError):
-                if self._waiting.pop(number, None) is not None and self._link is not None:
-                    self._send({"stop": number}, [])
-            raise
+                if isinstance(error, OSError):
+                    raise SandboxError(
+                        f"The sandbox's worker does not take work: {error}."
+                    ) from None
+                raise
+        return number, future
+
+    def _abandon(self, number: int) -> None:
+        """End a run whose answer nobody needs any more; nothing if it has ended."""
+        future = self._waiting.pop(number, None)
+        if future is None:
+            return
+        future.set_exception(Stopped("The run was stopped."))
+        with self._lock, suppress(OSError):
+            if self._link is not None:
+                self._send({"stop": number}, [])
 
     def close(self) -> None:
         """End the warden and every box; further calls do nothing."""
         with self._lock:
             self._closed = True
-            link, process = self._link, self._process
+            finalizer, self._finalizer = self._finalizer, None
             self._link = self._process = None
-        if link is not None:
-            _end(link, process)
+        if finalizer is not None:
+            finalizer()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-I", "-S", "-B", str(_WARDEN)]
-        self._said = os.memfd_create("warden", os.MFD_CLOEXEC)  # its last words, if it fails
+        said = os.fdopen(os.memfd_create("warden", os.MFD_CLOEXEC), "r+b")
         with theirs:
             try:
                 process = subprocess.Popen(
-                    [*command, str(theirs.fileno()), json.dumps(self._settings)],
+                    [
+                        sys.executable, "-I", "-S", "-B", str(_WARDEN), str(theirs.fileno()),
+                        json.dumps(self._settings),
+                    ],
                     pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True,
+                    stdout=subprocess.DEVNULL, stderr=said, start_new_session=True,
                     env={}, cwd="/",
                 )  # fmt: skip
             except OSError as error:
                 ours.close()
+                said.close()
                 raise SandboxError(f"The sandbox's worker cannot start: {error}.") from None
         ours.settimeout(_START_SECONDS)
         try:
             ready = ours.recv(16)
         except OSError:
             ready = b""
+        except BaseException:
+            _end(ours, process)
+            said.close()
+            raise
         if not ready:
             _end(ours, process)
-            raise SandboxError(f"The sandbox's worker cannot start: {_last_words(self._said)}.")
+            words = _last_words(said, process)
+            raise SandboxError(f"The sandbox's worker cannot start: {words}.")
         ours.settimeout(None)
-        self._link, self._process, self._owner = ours, process, os.getpid()
+        self._link, self._process, self._said = ours, process, said
         self._waiting = {}
-        weakref.finalize(self, _end, ours, process)
+        self._finalizer = weakref.finalize(self, _end, ours, process)
         threading.Thread(
-            target=_listen, args=(ours, self._waiting, weakref.ref(self), self._said),
+            target=_listen, args=(ours, process, self._waiting, weakref.ref(self), said),
             daemon=True, name="sandbox",
         ).start()  # fmt: skip
 
     def _send(self, plan: dict[str, Any], contents: Sequence[bytes]) -> None:
         assert self._link is not None
-        descriptors = []
+        descriptors: list[int] = []
         try:
             for content in (json.dumps(plan).encode(), *contents):
                 descriptors.append(_sealed(content))
@@ -131,8 +213,36 @@ class Pool:
     def _lost(self, link: socket.socket) -> None:
         with self._lock:
             if self._link is link:
-                _end(link, self._process)
+                finalizer, self._finalizer = self._finalizer, None
                 self._link = self._process = None
+            else:
+                finalizer = None
+        if finalizer is not None:
+            finalizer()
+
+    def _forget(self) -> None:
+        """In the child after a fork: let go of the parent's warden, and leave it alone."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        if self._link is not None:
+            self._link.close()
+        if self._said is not None:
+            self._said.close()
+        if self._process is not None:
+            self._process.returncode = 0  # not this process's child: nothing to wait for
+        self._reset()
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _sealed(content: bytes) -> int:
@@ -140,39 +250,50 @@ def _sealed(content: bytes) -> int:
     import fcntl
 
     descriptor = os.memfd_create("box", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, 0x000F)  # no writing, growing, shrinking, sealing
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        # No writing, growing, shrinking, or further seals.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, 0x000F)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
-def _last_words(descriptor: int) -> str:
-    """The last line of what the warden wrote to its stderr; closes the descriptor."""
-    with os.fdopen(descriptor, "rb") as file:
-        file.seek(0)
-        said = file.read().decode("utf-8", "replace").strip().splitlines()
-    return said[-1] if said else "no message"
+def _last_words(said: IO[bytes], process: subprocess.Popen[bytes]) -> str:
+    """Why the warden ended: the last line it wrote to stderr, or the signal. Closes the file."""
+    with said:
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if lines:
+        return lines[-1]
+    code = process.returncode
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}"
+    return "without a message"
 
 
-def _listen(link: socket.socket, waiting: dict[int, Future[Answer]], pool: Any, said: int) -> None:
+def _listen(
+    link: socket.socket,
+    process: subprocess.Popen[bytes],
+    waiting: dict[int, Future[Answer]],
+    pool: Callable[[], Pool | None],
+    said: IO[bytes],
+) -> None:
+    """Hand the warden's answers to those who wait, until the warden or the caller ends."""
+    reason = ""
     while True:
-        descriptors = array.array("i")
         try:
-            data, ancillary, _, _ = link.recvmsg(16, socket.CMSG_LEN(3 * 4))
-        except OSError:
-            data, ancillary = b"", []
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.frombytes(content[: len(content) - len(content) % 4])
-        if not data:
+            contents = _received(link)
+        except (OSError, ValueError, IndexError) as error:
+            reason = str(error)
             break
-        contents = []
-        for descriptor in descriptors:
-            with os.fdopen(descriptor, "rb") as file:
-                file.seek(0)
-                contents.append(file.read())
+        if contents is None:
+            break
         answer = json.loads(contents[0])
         future = waiting.pop(answer["id"], None)
         if future is not None:
@@ -181,25 +302,42 @@ def _listen(link: socket.socket, waiting: dict[int, Future[Answer]], pool: Any, 
     owner = pool()
     if owner is not None:
         owner._lost(link)
-    words = _last_words(said)
+    with suppress(OSError, ValueError):
+        reason = f"{_last_words(said, process)}" + (f"; {reason}" if reason else "")
     for number in list(waiting):
         future = waiting.pop(number, None)
         if future is not None:
             future.set_exception(
-                SandboxError(f"The sandbox's worker ended ({words}): run the program again.")
+                SandboxError(f"The sandbox's worker ended ({reason}): run the program again.")
             )
 
 
-def _end(link: socket.socket, process: subprocess.Popen[bytes] | None) -> None:
+def _received(link: socket.socket) -> list[bytes] | None:
+    """The contents of the files that one message of the warden carries; None at its end."""
+    data, ancillary, flags, _ = link.recvmsg(16, socket.CMSG_LEN(3 * 4))
+    descriptors = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content[: len(content) - len(content) % 4])
+    contents = []
+    for descriptor in descriptors:
+        with os.fdopen(descriptor, "rb") as file:
+            file.seek(0)
+            contents.append(file.read())
+    if data and (flags & socket.MSG_CTRUNC or not contents):
+        raise OSError("this process has no room for another open file")
+    return contents if data else None
+
+
+def _end(link: socket.socket, process: subprocess.Popen[bytes]) -> None:
     with suppress(OSError):
         link.shutdown(socket.SHUT_RDWR)
     link.close()
-    if process is not None:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def supervise(
@@ -207,73 +345,90 @@ def supervise(
     stdin: bytes,
     limits: Limits,
     end: Callable[[], Any],
-    failed: Sequence[int] = (),
+    stop: Stop | None = None,
 ) -> Execution:
     """Run a command of this machine under a clock and a cap on its output.
 
     Parameters
     ----------
-    end : called when a limit is passed, to end what the command started elsewhere
-    failed : exit codes with which the command says that it could not start the program
+    end : called if the command did not end by itself, to end what it started elsewhere
+
+    Raises
+    ------
+    SandboxError : if the command cannot be started, or ``stop`` was set
     """
-    began = time.monotonic()
-    kept = {"out": b"", "err": b""}
-    killed, truncated = None, False
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    assert process.stdin and process.stdout and process.stderr
-    with process, selectors.DefaultSelector() as selector:
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            os.set_blocking(pipe.fileno(), False)
-        selector.register(process.stdin, selectors.EVENT_WRITE, "in")
-        selector.register(process.stdout, selectors.EVENT_READ, "out")
-        selector.register(process.stderr, selectors.EVENT_READ, "err")
-        left = memoryview(stdin)
-        while selector.get_map():
-            remaining = limits.wall - (time.monotonic() - began)
-            if remaining <= 0 and not killed:
-                killed = "wall"
-            if killed:
-                end()
-                process.kill()
-                break
-            for key, _ in selector.select(max(0.01, remaining)):
-                if key.data == "in":
-                    try:
-                        left = left[os.write(key.fd, left[: 1 << 16]) :]
-                    except BlockingIOError:
-                        continue
-                    except OSError:
-                        left = left[:0]
-                    if not left:
-                        selector.unregister(key.fileobj)
-                        process.stdin.close()
-                    continue
-                data = os.read(key.fd, 1 << 16)
-                if not data:
-                    selector.unregister(key.fileobj)
-                    continue
-                room = limits.output_bytes - len(kept[key.data])
-                kept[key.data] += data[:room]
+    stop = stop or Stop()
+    news: queue.SimpleQueue[str] = queue.SimpleQueue()
+    kept = {"out": bytearray(), "err": bytearray()}
+    cut: list[str] = []
+
+    def read(pipe: IO[bytes], name: str) -> None:
+        with pipe, suppress(OSError, ValueError):
+            while data := pipe.read1(1 << 16):  # type: ignore[attr-defined]
+                room = limits.output_bytes - len(kept[name])
+                kept[name] += data[:room]
                 if len(data) > room:
-                    truncated, killed = True, "output"
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-    code: int | None = process.returncode
-    problem = ""
-    if not killed and code in failed:
-        said = kept["err"].decode("utf-8", "replace").strip().splitlines()
-        problem, code = (said[-1] if said else f"{command[0]} failed"), None
-    number = code - 128 if code is not None and 128 < code < 160 else None
+                    cut.append(name)
+                    news.put("output")
+                    break
+        news.put("end")
+
+    def write(pipe: IO[bytes]) -> None:
+        with suppress(OSError, ValueError), pipe:
+            pipe.write(stdin)
+
+    began = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise SandboxError(f"{command[0]} cannot be started: {error}.") from None
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    threads = [
+        threading.Thread(target=read, args=(process.stdout, "out"), daemon=True),
+        threading.Thread(target=read, args=(process.stderr, "err"), daemon=True),
+        threading.Thread(target=write, args=(process.stdin,), daemon=True),
+    ]
+    killed, whole = None, False
+    try:
+        for thread in threads:
+            thread.start()
+        with stop.calling(lambda: news.put("stopped")):
+            ended = 0
+            while ended < 2 and killed is None:
+                remaining = limits.wall - (time.monotonic() - began)
+                try:
+                    said = news.get(timeout=max(0.001, remaining))
+                except queue.Empty:
+                    said = "wall"
+                ended += said == "end"
+                killed = None if said == "end" else said
+        if killed is None:
+            process.wait(max(1.0, limits.wall - (time.monotonic() - began)))
+            whole = True
+    except subprocess.TimeoutExpired:
+        killed = "wall"
+    finally:
+        if not whole:
+            process.kill()
+            process.wait()
+            end()
+        for thread in threads:
+            thread.join(1)
+    if killed == "stopped":
+        stop.check()
+    code = process.returncode
+    number = code - 128 if 128 < code < 160 else None
     return Execution(
         exit_code=None if killed or number else code,
         signal=None if killed else number,
         killed_for=killed,
-        stdout=kept["out"],
-        stderr=kept["err"],
-        truncated=truncated,
+        stdout=bytes(kept["out"]),
+        stderr=bytes(kept["err"]),
+        truncated=bool(cut),
         wall_seconds=time.monotonic() - began,
-        problem=problem,
     )

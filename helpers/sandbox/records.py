@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
+from numbers import Real
 from typing import Any
 
 from helpers.project import BookError, MissingError, UsageError
@@ -89,9 +89,26 @@ def reward(verdicts: Sequence[Verdict]) -> float | None:
     return REWARDS[worst(verdicts)]
 
 
+# name -> the least and the most: a box cannot be built with less, and no kernel counts further
+_RANGES: Mapping[str, tuple[int, int]] = {
+    "cpu_seconds": (0, 86_400),
+    "wall_seconds": (0, 86_400),
+    "memory_bytes": (16 * MIB, 1 << 46),
+    "processes": (1, 1 << 22),
+    "output_bytes": (1, 1 << 40),
+    "file_bytes": (4096, 1 << 46),
+    "open_files": (16, 1 << 20),
+}
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What one process tree may use. Everything it may not exceed, in one place."""
+    """What one process tree may use. Everything it may not exceed, in one place.
+
+    Raises
+    ------
+    UsageError : for a limit that is not a number above 0, too small for a box, or beyond counting
+    """
 
     cpu_seconds: float = 2.0  # of all its processes together; decides "time limit"
     wall_seconds: float | None = None  # backstop; default: 5 x cpu_seconds + 1
@@ -102,18 +119,23 @@ class Limits:
     open_files: int = 128
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is None and entry.name == "wall_seconds":
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name == "wall_seconds":
                 continue
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value <= 0:
-                raise UsageError(f"Limit {entry.name} is {value!r}: give a number above 0.")
-            if not entry.name.endswith("_seconds") and value != int(value):
-                raise UsageError(f"Limit {entry.name} is {value!r}: give a whole number.")
-            top = 86_400 if entry.name.endswith("_seconds") else 1 << 46
-            if value > top:
-                raise UsageError(f"Limit {entry.name} is {value!r}: give at most {top}.")
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            shown = repr(value)[:60]
+            # Not math.isfinite: it fails for a whole number that no float can hold.
+            if not number or value != value or value <= 0:
+                raise UsageError(f"Limit {name} is {shown}: give a number above 0.")
+            if value > most:
+                raise UsageError(f"Limit {name} is {shown}: give at most {most}.")
+            if value < least:
+                raise UsageError(f"Limit {name} is {shown}: a box needs at least {least}.")
+            seconds = name.endswith("_seconds")
+            if not seconds and value != int(value):
+                raise UsageError(f"Limit {name} is {shown}: give a whole number.")
+            object.__setattr__(self, name, float(value) if seconds else int(value))
 
     @property
     def wall(self) -> float:
@@ -241,21 +263,52 @@ class Feedback:
         return self.passed / len(self.tests) if self.tests else 0.0
 
     def without_times(self) -> Feedback:
-        """Return a copy without seconds and bytes, so that two runs can be compared."""
+        """Return a copy without what differs from run to run, so that two can be compared.
+
+        That is seconds and bytes of memory; and, where a limit of time or memory ended the
+        program, how far it had come.
+        """
 
         def plain(run: Execution) -> Execution:
             return replace(run, cpu_seconds=0.0, wall_seconds=0.0, memory_bytes=0)
 
-        tests = tuple(replace(test, execution=plain(test.execution)) for test in self.tests)
+        tests = tuple(
+            replace(test, execution=Execution(None))
+            if test.verdict in (Verdict.TIME_LIMIT, Verdict.MEMORY_LIMIT)
+            else replace(test, execution=plain(test.execution))
+            for test in self.tests
+        )
         compiled = plain(self.compilation) if self.compilation else None
         return replace(self, tests=tests, compilation=compiled)
 
     def to_json(self) -> str:
-        """Return the feedback as JSON; `from_json` makes the same record of it again."""
-        return json.dumps(to_data(asdict(self)), ensure_ascii=True)
+        """Return the feedback as JSON; `from_json` makes the same record of it again.
+
+        Raises
+        ------
+        UsageError : if ``analysis`` holds what JSON has not, such as bytes or nan
+        """
+        data = {
+            **{entry.name: getattr(self, entry.name) for entry in fields(self)},
+            "verdict": str(self.verdict),
+            "tests": [
+                {
+                    "verdict": str(test.verdict),
+                    "execution": _execution_data(test.execution),
+                    "detail": test.detail,
+                }
+                for test in self.tests
+            ],
+            "compilation": self.compilation and _execution_data(self.compilation),
+            "analysis": dict(self.analysis),
+        }
+        try:
+            return json.dumps(data, ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"This feedback cannot be written as JSON: {error}.") from None
 
     @classmethod
-    def from_json(cls, text: str) -> Feedback:
+    def from_json(cls, text: str | bytes) -> Feedback:
         """Read what `to_json` wrote.
 
         Raises
@@ -263,22 +316,14 @@ class Feedback:
         UsageError : if the text is not such a record
         """
         try:
-            data = from_data(json.loads(text))
-            tests = tuple(
-                TestOutcome(Verdict(t["verdict"]), Execution(**t["execution"]), t["detail"])
-                for t in data["tests"]
-            )
+            data = _fields(cls, json.loads(text))
+            data["verdict"] = Verdict(data["verdict"])
+            data["tests"] = tuple(_outcome(test) for test in data["tests"])
             compiled = data["compilation"]
-            return cls(
-                **{
-                    **data,
-                    "verdict": Verdict(data["verdict"]),
-                    "tests": tests,
-                    "compilation": Execution(**compiled) if compiled else None,
-                }
-            )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UsageError(f"This is not a feedback record: {error}.") from None
+            data["compilation"] = None if compiled is None else _execution(compiled)
+            return cls(**data)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UsageError(f"This is not a feedback record: {str(error)[:200]}.") from None
 
 
 def to_bytes(value: str | bytes) -> bytes:
@@ -292,31 +337,82 @@ def _escaped(value: str) -> bool:
     return all(not 0xD800 <= ord(c) <= 0xDFFF or 0xDC80 <= ord(c) <= 0xDCFF for c in value)
 
 
-def to_data(value: Any) -> Any:
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "exit_code": (int, type(None)),
+    "signal": (int, type(None)),
+    "killed_for": (str, type(None)),
+    "stdout": (dict,),
+    "stderr": (dict,),
+    "truncated": (bool,),
+    "cpu_seconds": (int, float),
+    "wall_seconds": (int, float),
+    "memory_bytes": (int,),
+    "problem": (str,),
+    "verdict": (str,),
+    "execution": (dict,),
+    "detail": (str,),
+    "language": (str,),
+    "reward": (int, float, type(None)),
+    "tests": (list,),
+    "compilation": (dict, type(None)),
+    "message": (str,),
+    "backend": (str,),
+    "analysis": (dict,),
+}
+
+
+def _fields(kind: type, data: Any) -> dict[str, Any]:
+    """Check that JSON data has the fields of a record, each of its type, and no other."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{kind.__name__} is a {type(data).__name__}, not an object")
+    wanted = {entry.name for entry in fields(kind)}
+    if set(data) != wanted:
+        name = sorted(set(data) ^ wanted)[0]
+        raise ValueError(f"{kind.__name__} {'has' if name in data else 'lacks'} {name[:60]!r}")
+    for name, value in data.items():
+        if not isinstance(value, _KINDS[name]) or (
+            isinstance(value, bool) and bool not in _KINDS[name]
+        ):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+    return dict(data)
+
+
+def _outcome(data: Any) -> TestOutcome:
+    found = _fields(TestOutcome, data)
+    return TestOutcome(Verdict(found["verdict"]), _execution(found["execution"]), found["detail"])
+
+
+def _execution(data: Any) -> Execution:
+    found = _fields(Execution, data)
+    for name in ("stdout", "stderr"):
+        found[name] = from_data(found[name])
+    return Execution(**found)
+
+
+def _execution_data(run: Execution) -> dict[str, Any]:
+    return {**asdict(run), "stdout": to_data(run.stdout), "stderr": to_data(run.stderr)}
+
+
+def to_data(value: bytes) -> dict[str, str]:
     """Turn bytes into JSON: text as ``{"text": …}``, anything else as ``{"base64": …}``."""
-    if isinstance(value, bytes):
-        try:
-            return {"text": value.decode("utf-8")}
-        except UnicodeDecodeError:
-            return {"base64": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, Mapping):
-        return {str(key): to_data(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_data(entry) for entry in value]
-    return value
+    try:
+        return {"text": value.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode("ascii")}
 
 
-def from_data(value: Any) -> Any:
-    """Undo `to_data`."""
-    if isinstance(value, dict):
-        if value.keys() == {"text"}:
-            return str(value["text"]).encode("utf-8")
-        if value.keys() == {"base64"}:
-            return base64.b64decode(value["base64"], validate=True)
-        return {key: from_data(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [from_data(entry) for entry in value]
-    return value
+def from_data(value: Mapping[str, str]) -> bytes:
+    """Undo `to_data`.
+
+    Raises
+    ------
+    ValueError : if it is not such data
+    """
+    if value.keys() == {"text"} and isinstance(value["text"], str):
+        return value["text"].encode("utf-8")
+    if value.keys() == {"base64"} and isinstance(value["base64"], str):
+        return base64.b64decode(value["base64"], validate=True)
+    raise ValueError("output is neither text nor base64")
 
 
 Checker = Callable[[bytes, bytes, bytes], bool]  # stdin, expected, actual

@@ -372,7 +372,8 @@ def sandbox(
     A file that ends in .json is a record of the paper's format (question, code, unit_cases, lang);
     its answer has the paper's fields. Any other file, or stdin, is a program.
 
-    The exit code is 0 if every test passed and 1 if not.
+    The exit code is 0 if every test passed and 1 if not; 2 if the question was wrong, and 3 if
+    this machine lacks the language or a way to isolate it.
 
     **Examples**
 

@@ -28,6 +28,7 @@ display({"application/vnd.tenpapers.claims+json": data, "text/plain": "claims"},
 
 COMMANDS = (
     "run", "refresh", "build", "claims", "status", "sweep", "record", "teach", "doctor", "data",
+    "sandbox",
 )  # fmt: skip
 Answer = tuple[int, str, str]
 
@@ -308,8 +309,21 @@ def test_the_doctor_refuses_other_pythons(
 
 
 def test_the_doctor_names_missing_tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    monkeypatch.setattr(machine.shutil, "which", lambda name, **_: None)
     assert (_check("make", project).state, _check("browser", project).state) == ("warn", "warn")
+
+
+def test_the_doctor_says_why_there_is_no_sandbox(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from helpers import sandbox
+
+    def refuse(*_: object) -> None:
+        raise MissingError("No wall stands.")
+
+    monkeypatch.setattr(sandbox, "Sandbox", refuse)
+    check = _check("sandbox", project)
+    assert (check.state, check.found) == ("warn", "No wall stands.")
 
 
 def test_the_doctor_compares_with_the_pinned_versions(

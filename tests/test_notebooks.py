@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -16,6 +18,7 @@ from helpers.execution import run, stamp, why_stale
 from helpers.execution.kernels import kernel_environment
 from helpers.execution.parameters import profile_values
 from helpers.project import Project
+from helpers.runtime import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -83,12 +86,35 @@ def test_notebooks_keep_the_rules() -> None:
     assert {slug: findings for slug, findings in found.items() if findings} == {}
 
 
-@pytest.mark.parametrize("slug", CHAPTERS)
-def test_a_rerun_gives_the_same_outputs(slug: str, tmp_path: Path) -> None:
+def comparable(slug: str) -> bool:
     python = committed(slug).metadata.tenpapers.python
-    if python != platform.python_version() or platform.machine() not in PROCESSORS:
+    return python == platform.python_version() and platform.machine() in PROCESSORS
+
+
+@pytest.fixture(scope="module")
+def reruns(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """The reruns of all chapters, side by side on the cores there are: each uses one thread."""
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        started = {
+            slug: threads.submit(nbval, PROJECT.notebook(slug), tmp_path_factory.mktemp(slug))
+            for slug in CHAPTERS
+            if comparable(slug)
+        }
+        yield started
+        for rerun in started.values():
+            rerun.cancel()
+
+
+@pytest.mark.parametrize("slug", CHAPTERS)
+def test_a_rerun_gives_the_same_outputs(
+    slug: str, reruns: dict[str, Future[subprocess.CompletedProcess[str]]]
+) -> None:
+    if slug not in reruns:
+        python = committed(slug).metadata.tenpapers.python
         pytest.skip(f"outputs are compared on Python {python}, x86-64; verdicts everywhere")
-    result = nbval(PROJECT.notebook(slug), tmp_path)
+    result = reruns[slug].result()
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
 
 

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from helpers.data import embedded, loaders, own, registry
-from helpers.data.records import Classification, Recordings, Sentences, Sequences, Series, Text
+from helpers.data import embedded, loaders, own, problems, registry
+from helpers.data.records import (
+    Classification,
+    Problems,
+    Recordings,
+    Sentences,
+    Sequences,
+    Series,
+    Text,
+)
 from helpers.data.splits import Standardise
 from helpers.project import UsageError, suggest
 
@@ -26,6 +35,7 @@ def names(kind: registry.Kind) -> list[str]:
         "series": embedded.SERIES,
         "sentences": embedded.SENTENCES,
         "sequences": embedded.SEQUENCES,
+        "programs": (problems.BOOK,),
     }
     rows = [row.name for row in registry.DATASETS.values() if row.kind == kind]
     return [*inside.get(kind, ()), *rows]
@@ -216,6 +226,54 @@ def recordings(name_or_path: Source = "brain-92-images") -> Recordings:
     if isinstance(source, Path):
         return own.recordings(source)
     return loaders.recordings(source)
+
+
+def programs(name_or_path: Source = "book", *, language: str | None = None) -> Problems:
+    """Load programming problems with tests.
+
+    Names: ``book`` (the book's own: whole programs, tested by what they read and write);
+    ``humaneval``, ``mbpp`` (functions in Python); ``humanevalpack-python``, ``-js``, ``-java``,
+    ``-go``, ``-cpp``, ``-rust``; ``multipl-e-cpp``, ``-go``, ``-java``, ``-js``, ``-rs``, ``-sh``,
+    ``-ts`` (for evaluation only, without solutions). `assemble` makes programs of functions.
+
+    Whatever these sets and your file hold is to be run in a sandbox.
+
+    Own data: a UTF-8 ``.jsonl`` file of at most 64 MiB, or one packed as ``.jsonl.gz``, with one
+    JSON object per line. Its fields are
+
+    - ``id`` and ``statement``, texts; every id occurs once;
+    - ``tests``, a list of objects with the texts ``stdin`` and ``expected``, at least one;
+    - ``public``, how many tests, the first ones, may be seen (default: the first two, or one if
+      there are no more);
+    - ``language`` (default: python), ``solution`` and ``title``, texts.
+
+    A problem about a function has the text ``test_program`` in place of ``tests``, and perhaps
+    ``prompt`` and ``entry_point``: the program is the prompt, what was written, and the test
+    program, one after the other, and right if it ends with exit status 0.
+
+    Parameters
+    ----------
+    name_or_path : a name, or a path
+    language : only the problems in this language; ``book`` has solutions in eleven, and gives those
+        in Python without it
+
+    Raises
+    ------
+    UsageError : an unknown name or language, own data that breaks the format, or no problem left
+    MissingError : a set that cannot be had on this machine
+    """
+    source = _resolve(name_or_path, "programs")
+    code = None if language is None else own.language_code(language)
+    if source == problems.BOOK:
+        return problems.book(code or "python")
+    found = own.programs(source) if isinstance(source, Path) else problems.registered(source)
+    if code is None:
+        return found
+    kept = tuple(problem for problem in found if problem.language == code)
+    if not kept:
+        known = ", ".join(dict.fromkeys(problem.language for problem in found))
+        raise UsageError(f"{found.name} has no problems in {code}, but in {known}.")
+    return replace(found, problems=kept)
 
 
 def _resolve(name_or_path: Source, kind: registry.Kind) -> str | Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import math
 import zlib
 from collections import Counter
@@ -28,19 +29,23 @@ from helpers.data.records import (
     Doubles,
     Floats,
     Integers,
+    Problem,
+    Problems,
     Recordings,
     Sentences,
     Sequences,
     Series,
     Text,
 )
-from helpers.project import UsageError
+from helpers.project import UsageError, suggest
 
 MIN_ROWS_PER_CLASS = 5
 MIN_CHARACTERS = 100
 MIN_STEPS = 20
 MIN_SUBJECTS = 2  # one subject says nothing about how much subjects agree
 MIN_STIMULI = 5
+MAX_PROGRAMS = 64 * 2**20  # bytes of a file of problems, unpacked
+MAX_TESTS = 10_000  # of one problem, as many as the sandbox takes
 _ROUNDING = 1e-5  # of an RDM's largest value: what may be left by a calculation in float32
 _BARE_ENDINGS = (".txt", ".txt.gz")  # of tables without column names, as LSTNet's authors keep them
 _IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
@@ -107,6 +112,187 @@ def recordings(path: Path) -> Recordings:
     animate = _animate(path, arrays["animate"], len(stimuli)) if "animate" in arrays else None
     nothing = np.zeros((len(stimuli), 0), dtype=bool)
     return Recordings(path.name, stimuli, rdms, rdms[:, None], animate, None, {}, (), nothing)
+
+
+def programs(path: Path) -> Problems:
+    """Read a JSONL file of problems; see `helpers.data.programs` for the format."""
+    found: list[Problem] = []
+    lines_of: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        problem = _problem(path, number, _object(path, number, line))
+        if problem.id in lines_of:
+            where = f"lines {lines_of[problem.id]} and {number}"
+            _fail(path, f"has the id {_short(problem.id)} in {where}", "an id of its own for each")
+        lines_of[problem.id] = number
+        found.append(problem)
+    return Problems(path.name, tuple(found))
+
+
+def language_code(name: str) -> str:
+    """Return a language as the sandbox names it: ``cpp`` for "C++".
+
+    Raises
+    ------
+    UsageError : for a language that the sandbox does not know
+    """
+    from helpers.sandbox.languages import resolve
+
+    return resolve(name).code
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file of problems, which must be text and not too large."""
+    expected = f"at most {MAX_PROGRAMS // 2**20} MiB"
+    try:
+        if path.stat().st_size > MAX_PROGRAMS:
+            _fail(path, f"has {path.stat().st_size} bytes", expected)
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                content = file.read(MAX_PROGRAMS + 1)
+        else:
+            content = path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        _fail(path, f"cannot be unpacked ({error})", "a whole file, packed with gzip")
+    except OSError as error:
+        _fail(path, f"cannot be read ({error.strerror})", "a file that you may read")
+    if len(content) > MAX_PROGRAMS:
+        _fail(path, f"has more than {MAX_PROGRAMS} bytes once unpacked", expected)
+    if b"\0" in content:
+        found = f"is no text: it has a zero byte at byte {content.index(0)}"
+        _fail(path, found, "one JSON object per line, in UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} ({content[error.start]:#04x})"
+        _fail(path, f"is not UTF-8 at {where}", "text saved as UTF-8")
+    if not text.strip():
+        _fail(path, "is empty", "a file with content")
+    return text.split("\n")
+
+
+def _object(path: Path, line: int, text: str) -> dict[str, Any]:
+    """Return the JSON object of one line."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"the field {_short(twice)} twice")
+        return dict(pairs)
+
+    try:
+        found = json.loads(text, object_pairs_hook=once)
+    except RecursionError:
+        _fail(path, f"is nested too deeply in line {line}", "one JSON object per line")
+    except ValueError as error:
+        # A message of Python may quote the line, which may be long.
+        _fail(path, f"is no JSON in line {line} ({str(error)[:100]})", "one JSON object per line")
+    if not isinstance(found, dict):
+        _fail(path, f"has {_kind(found)} in line {line}", "one JSON object per line")
+    return found
+
+
+_FIELDS: dict[str, type] = {  # of a problem -> the type in JSON
+    **dict.fromkeys(("id", "title", "statement", "language", "solution"), str),
+    **dict.fromkeys(("prompt", "entry_point", "test_program", "example_program"), str),
+    **dict.fromkeys(("buggy", "oracle", "topic", "form"), str),
+    "tests": list,
+    "public": int,
+    "stop": list,
+}
+_FORMS = ("plain", "humanevalpack", "multipl-e")
+
+
+def _problem(path: Path, line: int, row: dict[str, Any]) -> Problem:
+    """Return the problem of one line, checked field by field. Unknown fields are passed over."""
+    for name in row:
+        if name not in _FIELDS and (hint := suggest(name, [f for f in _FIELDS if f not in row])):
+            found = f"has an unknown field {_short(name)} in line {line}"
+            _fail(path, found, f"the fields of a problem.{hint}")
+    given = {name: value for name, value in row.items() if name in _FIELDS}
+    for name, value in given.items():
+        _check_type(path, line, name, value, _FIELDS[name])
+    function = "test_program" in given
+    needed = ("id", "statement", "test_program" if function else "tests")
+    for name in needed:
+        if name not in given:
+            _fail(path, f"lacks {name} in line {line}", f"the fields {', '.join(needed)}")
+        if not given[name]:
+            found = (
+                f"has an empty {name} in line {line}"
+                if name != "tests"
+                else (f"has no tests in line {line}")
+            )
+            _fail(path, found, "at least one test" if name == "tests" else "a text")
+    if given.get("form", "plain") not in _FORMS:
+        _fail(path, f"has the form {_short(given['form'])} in line {line}", " or ".join(_FORMS))
+    stop: list[Any] = given.get("stop", [])
+    for text in stop:
+        _check_type(path, line, "stop", text, str)
+    tests = [] if function else _tests(path, line, given["tests"])
+    public = given.get("public", 0 if function else min(2, len(tests)))
+    if not 0 <= public <= len(tests):
+        found = f"has {public} public tests of {len(tests)} in line {line}"
+        _fail(path, found, "public from 0 to the number of tests")
+    try:
+        language = language_code(given.get("language", "python"))
+    except UsageError as error:
+        _fail(path, f"has in line {line}: {str(error).rstrip('.')}", "one of these")
+    texts = {name: value for name, value in given.items() if _FIELDS[name] is str}
+    return Problem(
+        **{
+            **texts,
+            "title": given.get("title") or given["id"],
+            "language": language,
+            "tests": tuple(tests),
+            "public": public,
+            "kind": "function" if function else "stdin",
+            "stop": tuple(stop),
+        }
+    )
+
+
+def _tests(path: Path, line: int, rows: list[Any]) -> list[tuple[str, str]]:
+    """Return the pairs (stdin, expected) of one problem."""
+    if len(rows) > MAX_TESTS:
+        _fail(path, f"has {len(rows)} tests in line {line}", f"at most {MAX_TESTS}")
+    tests = []
+    for number, row in enumerate(rows, 1):
+        where = f"test {number} of line {line}"
+        if not isinstance(row, dict):
+            _fail(path, f"has {_kind(row)} as {where}", "objects with stdin and expected")
+        for name in ("stdin", "expected"):
+            if name not in row:
+                _fail(path, f"lacks {name} in {where}", "objects with stdin and expected")
+            _check_type(path, line, f"{name} of test {number}", row[name], str)
+        tests.append((row["stdin"], row["expected"]))
+    return tests
+
+
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    list: "a list",
+    dict: "an object",
+    bool: "a boolean",
+}
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "null" if value is None else "a number")
+
+
+def _check_type(path: Path, line: int, name: str, value: Any, kind: type) -> None:
+    if type(value) is not kind:
+        _fail(path, f"has {_kind(value)} as {name} in line {line}", _KINDS[kind])
+    # JSON can write halves of characters, which no encoding has.
+    if isinstance(value, str) and any(0xD800 <= ord(letter) <= 0xDFFF for letter in value):
+        _fail(path, f"has half a character in {name} in line {line}", "whole characters")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 def read_series(path: Path, any_names: bool = False) -> tuple[list[str], NDArray[np.float64]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from helpers.project import UsageError, suggest
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -176,3 +180,118 @@ class Recordings:
     models: Mapping[str, Doubles]
     categories: tuple[str, ...]
     members: Booleans
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A programming problem with tests, of one of two kinds.
+
+    A *stdin* problem asks for a whole program: its ``tests`` say what it reads and writes. A
+    *function* problem asks for what comes after ``prompt``: `helpers.data.assemble` makes a whole
+    program of it, whose exit status 0 says that all tests passed.
+
+    A text that a problem lacks is empty.
+
+    Attributes
+    ----------
+    language : as the sandbox names it, such as ``cpp``
+    solution : a right program, or a right completion of ``prompt``
+    tests : pairs (stdin, expected output)
+    public : number of tests, the first ones, that whoever solves the problem may see
+    prompt : the program's beginning, up to the function's body
+    entry_point : the name of the function
+    test_program : the function's tests, in its language
+    example_program : those of them that may be seen, in the same form
+    buggy : a wrong completion of ``prompt``
+    oracle : a second right program, written independently, in Python
+    topic : of the book's own problems, such as "graphs"
+    stop : where a language model should stop
+    form : how the parts make a program: "plain" (one after the other), "humanevalpack", "multipl-e"
+    """
+
+    id: str
+    title: str
+    statement: str
+    language: str
+    solution: str = ""
+    tests: tuple[tuple[str, str], ...] = ()
+    public: int = 0
+    prompt: str = ""
+    entry_point: str = ""
+    test_program: str = ""
+    kind: Literal["stdin", "function"] = "stdin"
+    example_program: str = ""
+    buggy: str = ""
+    oracle: str = ""
+    topic: str = ""
+    stop: tuple[str, ...] = ()
+    form: str = "plain"
+
+    @property
+    def public_tests(self) -> tuple[tuple[str, str], ...]:
+        return self.tests[: self.public]
+
+    @property
+    def hidden_tests(self) -> tuple[tuple[str, str], ...]:
+        return self.tests[self.public :]
+
+    def to_json(self) -> str:
+        """Return one line of the JSONL form that `helpers.data.programs` reads."""
+        data: dict[str, Any] = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "kind" and getattr(self, field.name) != field.default
+        }
+        if self.kind == "stdin":
+            data["tests"] = [{"stdin": stdin, "expected": out} for stdin, out in self.tests]
+            data["public"] = self.public
+        return json.dumps(data)
+
+
+@dataclass(frozen=True)
+class Problems(Sequence[Problem]):
+    """Problems in a fixed order: iterate over them, take one by number or id, or cut a part.
+
+    Attributes
+    ----------
+    evaluation_only : their licence forbids to train on them
+    """
+
+    name: str
+    problems: tuple[Problem, ...]
+    licence: str = ""
+    citation: str = ""
+    evaluation_only: bool = False
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self.problems)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Problem: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Problems: ...
+
+    def __getitem__(self, key: int | str | slice) -> Problem | Problems:
+        """Return a problem by number or id, or the same set with only a part of them.
+
+        Raises
+        ------
+        UsageError : for an unknown id
+        """
+        if isinstance(key, slice):
+            return replace(self, problems=self.problems[key])
+        if isinstance(key, int):
+            return self.problems[key]
+        for problem in self.problems:
+            if problem.id == key:
+                return problem
+        known = [problem.id for problem in self.problems]
+        raise UsageError(f"No problem {key!r} in {self.name}.{suggest(key, known)}")
+
+    def to_jsonl(self) -> str:
+        """Return the problems as JSONL; `helpers.data.programs` reads such a file."""
+        return "".join(problem.to_json() + "\n" for problem in self.problems)

@@ -17,7 +17,7 @@ from helpers.data import download, spoken_digits
 from helpers.data.download import AccessError, DataFile, OfflineError
 from helpers.project import MissingError, UsageError, suggest
 
-Kind = Literal["images", "text", "series", "sentences", "sequences", "recordings"]
+Kind = Literal["images", "text", "series", "sentences", "sequences", "recordings", "programs"]
 
 _MANY = 10  # files of a set, from which on a bar counts them
 
@@ -30,7 +30,9 @@ class DataSet:
     ----------
     kind : the function of `helpers.data` that loads it
     folder : in BOOK_DATA and in the cache; the name if empty
-    archive : a zip of all the files that a mirror may hold in their place; it has no address
+    archive : a zip of all the files, or the only file packed with gzip, that a mirror may hold in
+        their place; it has no address
+    evaluation_only : the licence forbids to train on it
     """
 
     name: str
@@ -43,6 +45,7 @@ class DataSet:
     note: str
     folder: str = ""
     archive: DataFile | None = None
+    evaluation_only: bool = False
 
     @property
     def bytes(self) -> int:
@@ -87,6 +90,59 @@ _DCRNN = (
     "Li, Yu, Shahabi, Liu. Diffusion convolutional recurrent neural network: data-driven traffic "
     "forecasting. ICLR 2018."
 )
+
+_DEEPSEEK = ("deepseek-ai/DeepSeek-Coder", "2f9fd85927c669dae3c0fbb2d607274023af243e")
+_OCTOPACK = ("bigcode-project/octopack", "e17a8f6470264286bc6a52eb8263582083bf3bf6")
+
+
+def _humanevalpack(
+    code: str, title: str, sha256: str, count: int, packed: str, size: int
+) -> DataSet:
+    return DataSet(
+        name=f"humanevalpack-{code}",
+        title=f"HumanEvalPack, functions in {title}",
+        kind="programs",
+        files=_github(
+            *_OCTOPACK,
+            (
+                f"evaluation/create/humaneval-x/data/{code}/data/humanevalpack.jsonl",
+                sha256,
+                count,
+            ),
+        ),
+        licence="MIT; made from HumanEval (MIT) and HumanEval-X (Apache 2.0)",
+        citation="Muennighoff, Liu, Zebaze, Zheng, Hui, Zhuo, Singh, Tang, von Werra, Longpre. "
+        "OctoPack: instruction tuning code large language models. ICLR 2024.",
+        home="https://github.com/bigcode-project/octopack",
+        note="164 functions with tests, a right and a wrong solution.",
+        folder=f"humanevalpack/{code}",
+        archive=DataFile("humanevalpack.jsonl.gz", packed, size),
+    )
+
+
+def _multipl_e(
+    code: str, title: str, rows: int, sha256: str, count: int, packed: str, size: int
+) -> DataSet:
+    return DataSet(
+        name=f"multipl-e-{code}",
+        title=f"MultiPL-E, HumanEval in {title}",
+        kind="programs",
+        files=_github(
+            *_DEEPSEEK, (f"Evaluation/HumanEval/data/humaneval-{code}.jsonl", sha256, count)
+        ),
+        licence="BSD-3-Clause with a clause against training: for evaluation only",
+        citation="Cassano, Gouwar, Nguyen, Nguyen, Phipps-Costin, Pinckney, Yee, Zi, Anderson, "
+        "Feldman, Guha, Greenberg, Jangda. MultiPL-E: a scalable and polyglot approach to "
+        "benchmarking neural code generation. IEEE Transactions on Software Engineering 49(7), "
+        "2023.",
+        home="https://github.com/nuprl/MultiPL-E",
+        note=f"{rows} functions with tests, without solutions. The address is a copy that "
+        "DeepSeek-Coder keeps.",
+        folder="multipl-e-humaneval",
+        archive=DataFile(f"humaneval-{code}.jsonl.gz", packed, size),
+        evaluation_only=True,
+    )
+
 
 _ROWS = (
     DataSet(
@@ -489,6 +545,156 @@ _ROWS = (
         "Neuron 60(6), 2008.",
         home="https://github.com/rsagroup/rsatoolbox",
         note="92 colour images 175×175, RDMs of 4 people in 2 sessions, of a monkey, of 7 models.",
+    ),
+    DataSet(
+        name="humaneval",
+        title="HumanEval, functions in Python",
+        kind="programs",
+        files=_github(
+            "openai/human-eval",
+            "6d43fb980f9fee3c892a914eda09951f772ad10d",
+            (
+                "data/HumanEval.jsonl.gz",
+                "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+                44_877,
+            ),
+        ),
+        licence="MIT",
+        citation="Chen, Tworek, Jun, Yuan, Pinto and others. Evaluating large language models "
+        "trained on code. arXiv 2107.03374, 2021.",
+        home="https://github.com/openai/human-eval",
+        note="164 functions with tests and a solution.",
+    ),
+    DataSet(
+        name="mbpp",
+        title="MBPP, mostly basic problems in Python, checked by hand",
+        kind="programs",
+        files=_github(
+            "mrigankpawagi/PropertyEval",
+            "b2be813dcff867cc350c61b8d3ea57ec088ce1ac",
+            (
+                "sanitized-mbpp.json",
+                "8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769",
+                278_372,
+            ),
+        ),
+        licence="CC BY 4.0",
+        citation="Austin, Odena, Nye, Bosma, Michalewski, Dohan, Jiang, Cai, Terry, Le, Sutton. "
+        "Program synthesis with large language models. arXiv 2108.07732, 2021.",
+        home="https://github.com/google-research/google-research/tree/master/mbpp",
+        note="The 427 problems that its authors checked by hand, with tests and a solution. The "
+        "address is a copy that another project keeps.",
+    ),
+    _humanevalpack(
+        "python",
+        "Python",
+        "b1376d72be4bd016a62ad043d9de3846edb8d63edf1222da802a31330c14c3a7",
+        537_907,
+        "b1e9f62a8cdc2032d7a81bcc12f99244d13a9ad8f7e34d1c90d6a9af2db74762",
+        64_673,
+    ),
+    _humanevalpack(
+        "js",
+        "JavaScript",
+        "04c86c1fac5f33818d9187cba278ed1dfc66cc259372dd8342126aa580fb7569",
+        479_665,
+        "c91a4765ece725a1cb3f427f8e2abc2c47c7010d8739fbb2cfa911222f02b2d3",
+        64_381,
+    ),
+    _humanevalpack(
+        "java",
+        "Java",
+        "a8d077d300bbdc2eda91e1a733deb2944678bce8fcc7eb272214626516768cc1",
+        710_974,
+        "879f9102dec225f20c043faff24ad35f4f302a5def36f8762fc1345099bd22d7",
+        67_999,
+    ),
+    _humanevalpack(
+        "go",
+        "Go",
+        "0ee2cdca46d70afb33d913a0d4b205624fe4ded2f28c2efdb241727221837993",
+        520_781,
+        "e0100125204ec0b2e2508e872dac7f10bc4cc6c9deb488c1f7fad431f7ad0145",
+        66_448,
+    ),
+    _humanevalpack(
+        "cpp",
+        "C++",
+        "891a390c1b9d2cb85dd8fbebcf1d88dbdd565734a6b2b3259f9ddb3fe95e33d7",
+        519_422,
+        "44391ac861924578ec2addce42bc94dc3fe645b60255e11d8979fcd8e6b8fecd",
+        60_883,
+    ),
+    _humanevalpack(
+        "rust",
+        "Rust",
+        "01ece28eaf490d7af037ce53095083dacfd38022cf5b82662ccb78024dc269a1",
+        497_152,
+        "97394c9fbfd8fef1ef0b43e6771cb0ed1ac84e791364d927d189d63cc6d4632e",
+        58_762,
+    ),
+    _multipl_e(
+        "cpp",
+        "C++",
+        161,
+        "8717eabdf202137158c84506144b0fb1e73d5ecccbe5363ec79009ca014df629",
+        388_688,
+        "7b702af96e21486ecd0136792106f6f05b91f8847f8e7cb59ef401d5230236ef",
+        42_723,
+    ),
+    _multipl_e(
+        "go",
+        "Go",
+        154,
+        "7f5dfe3ff001049b1221e9d21a8119b5cbc38eb87c97fefc5d57fa7adc1df888",
+        432_325,
+        "459d7aee3962af0ef04bb254bb69fe6a79c390d5f18ac19381f4edb5865bef03",
+        42_208,
+    ),
+    _multipl_e(
+        "java",
+        "Java",
+        158,
+        "b21b015763452ec4f9f4e0e6425148ec331ace4da1232c8b4d441186185f6265",
+        454_059,
+        "30b781400cb4c55b89530cd77c521c2eefee021089da43fcf9ea479f2468d8df",
+        42_982,
+    ),
+    _multipl_e(
+        "js",
+        "JavaScript",
+        161,
+        "634e2eee8d6e22de07c121b972207683dd96be76256bf44bdfc1a3386b739287",
+        297_853,
+        "f1160a11aacd30a5f2aee13e9ce021753a7a01fc70f067e773b1673306a5b467",
+        38_624,
+    ),
+    _multipl_e(
+        "rs",
+        "Rust",
+        156,
+        "e33f562838e973b7e6b8d76dbc1fb84b076d7426629b4cdc624f12678778d2fa",
+        306_470,
+        "5da6d7575f26034203fc94e0bcd68630219ee3f9a126a8162fe139d11e9626a8",
+        38_714,
+    ),
+    _multipl_e(
+        "sh",
+        "Bash",
+        158,
+        "2f702106e9ce4aa7385de568d9248d6c57c90382d782b162cb9e072fbd01ccf8",
+        274_180,
+        "c7d50e4850fa1142409872469c21f4af0cb7f29bab809030b7dd0bd54cbe1346",
+        37_952,
+    ),
+    _multipl_e(
+        "ts",
+        "TypeScript",
+        159,
+        "4b1af1050c9f226335d54a8c80553c39454a525cace3e67bdcfcc9092ba02637",
+        304_732,
+        "d75a59ac6610caf0118c46ea196f4ced59c31b136df29e04749c657b90c6879d",
+        38_513,
     ),
 )
 

@@ -47,6 +47,7 @@ def doctor(project: Project | None = None) -> list[Check]:
         _tool("make", "`make book` and the other jobs of the Makefile", WARN),
         _tool("git", "cloning and contributing", WARN),
         _browser,
+        _walls,
         _data,
     ]
     return [check() for check in checks]
@@ -194,6 +195,20 @@ def _browser() -> Check:
         return Check("browser", OK, f"{name}: the tests of the site run")
     advice = "Install Chromium to run the tests of the site; the book itself needs none."
     return Check("browser", WARN, "no Chromium: `make test` skips the tests of the site", advice)
+
+
+def _walls() -> Check:
+    from helpers.project import BookError
+    from helpers.sandbox import Sandbox, languages
+
+    try:
+        with Sandbox(["python"]) as box:
+            missing = sum(isinstance(found, str) for found in languages.toolchains().values())
+            found = f"{box.backend.name} passes its probe; {missing} languages lack a toolchain"
+            return Check("sandbox", OK, found)
+    except BookError as error:
+        advice = "The chapter on the code sandbox cannot run here; the others can."
+        return Check("sandbox", WARN, str(error), advice)
 
 
 def _data() -> Check:

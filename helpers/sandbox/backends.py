@@ -44,6 +44,26 @@ MAX_FILES = 200  # in a box at its start
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache")
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SIGKILL, _SIGXCPU = 9, 24  # of Linux, whatever this machine runs
+# Signals that end a program which went wrong or met a limit. bwrap tells of a signal as a shell
+# does, by an exit status of 128 more, which a program may also have chosen itself.
+_ENDING = frozenset({4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 24, 25, 31})
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+# What /proc tells of the machine and not of the box: how it was started, what hangs on it, where
+# its kernel lies. Nothing of it is of use to a program.
+_MASKED_FILES = (
+    "cmdline", "config.gz", "diskstats", "interrupts", "iomem", "ioports", "kallsyms", "key-users",
+    "keys", "modules", "partitions", "sched_debug", "swaps", "timer_list",
+)  # fmt: skip
+# The box's first process belongs to the sandbox, and is not there to be looked at, or written to.
+_MASKED_FOLDERS = ("1", "acpi", "asound", "bus", "driver", "fs", "irq", "scsi")
+# What a test may take away, to see that an attack then succeeds; and each entry of the filter.
+WITHOUT = (
+    "user", "ipc", "processes", "network", "host name", "cgroup", "files", "root", "rights",
+    "filter", "masks", "limit CPU", "limit FSIZE", "limit AS", "limit NOFILE", "limit NPROC",
+    "limit SIGPENDING", "limit CORE", "limit space", "limit wall", "limit output", "watch CPU",
+    "watch memory",
+    *seccomp.RULES, *seccomp.DENIED,
+)  # fmt: skip
 _OLDEST_BWRAP = (0, 8, 0)  # the first with --size, --disable-userns and --remount-ro together
 
 
@@ -67,7 +87,7 @@ class Job:
     files: Mapping[str, bytes] = field(default_factory=dict)
     stdin: bytes = b""
     env: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     address_space: bool = True
     mounts: Sequence[str] = ()
 
@@ -75,8 +95,13 @@ class Job:
         if not self.argv:
             raise UsageError("Name a program to run: argv is empty.")
         for part in (*self.argv, *self.env, *self.env.values()):
-            if not isinstance(part, str) or "\0" in part:
-                raise UsageError("An argument or a variable holds a NUL byte, or is not text.")
+            if not isinstance(part, str) or "\0" in part or not _encodable(part):
+                raise UsageError(
+                    "An argument or a variable holds a NUL byte or half a letter, or is not text."
+                )
+        for variable in self.env:
+            if not variable or "=" in variable:
+                raise UsageError(f"A variable is named {variable[:40]!r}: give a plain name.")
         for name in self.files:
             safe_name(name)
         if len(self.files) > MAX_FILES:
@@ -86,6 +111,14 @@ class Job:
                 f"The files have more than {self.limits.file_bytes} bytes: "
                 "give less, or a larger limit file_bytes."
             )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def safe_name(name: str) -> str:
@@ -131,7 +164,10 @@ class Linux:
         from .pool import Pool
 
         self.mounts = tuple(dict.fromkeys(mounts))
-        self.without = tuple(without)  # walls to leave out: only tests set it
+        for wall in without:  # only tests set it; a wrong name would leave a test empty
+            if wall not in WITHOUT:
+                raise UsageError(f"Unknown wall {wall!r}.{suggest(wall, list(WITHOUT))}")
+        self.without = tuple(without)
         private = [place for place in self.mounts if os.getuid() == 0 and not _public(place)]
         self.pool = Pool(private, workers or os.cpu_count() or 1)
 
@@ -165,24 +201,28 @@ class Linux:
             "CPU": math.ceil(limits.cpu_seconds) + 1,
             "FSIZE": limits.file_bytes,
             "NOFILE": limits.open_files,
-            "CORE": 0,
+            # Not 0: with 0 the machine's collector of crashes, if it has one, is still started.
+            "CORE": 1,
             "MEMLOCK": 64 << 10,
             "MSGQUEUE": 0,
+            "SIGPENDING": 1024,
+            "RTPRIO": 0,
+            "NICE": 0,
         }
         if job.address_space:
             rlimits["AS"] = limits.memory_bytes
-        for name in ("CPU", "FSIZE", "AS", "NOFILE"):
-            if f"limit {name}" in self.without:
-                rlimits.pop(name, None)
+        rlimits = {
+            name: value for name, value in rlimits.items() if f"limit {name}" not in self.without
+        }
         return {
             "kind": kind,
             "env": ENVIRONMENT | dict(job.env),
             "names": list(job.files),
             "rlimits": rlimits,
-            "cpu": 1e9 if "limit CPU" in self.without else limits.cpu_seconds,
-            "wall": limits.wall,
+            "cpu": 1e9 if "watch CPU" in self.without else limits.cpu_seconds,
+            "wall": 1e9 if "limit wall" in self.without else limits.wall,
             "memory": 1 << 62 if "watch memory" in self.without else limits.memory_bytes,
-            "output": limits.output_bytes,
+            "output": 1 << 30 if "limit output" in self.without else limits.output_bytes,
             "without": list(self.without),
         }
 
@@ -198,12 +238,12 @@ class Linux:
             return Execution(None, problem=problem, stderr=err)
         code: int | None = answer["code"]
         seconds = answer["cpu"]
-        if not killed and seconds >= limits.cpu_seconds and "limit CPU" not in self.without:
+        if not killed and seconds >= limits.cpu_seconds and "watch CPU" not in self.without:
             killed = "cpu"
         number = None
         if code is not None and code < 0:
             number, code = -code, None
-        elif code is not None and 128 < code < 160 and self.name == "bwrap":
+        elif code is not None and code - 128 in _ENDING and self.name == "bwrap":
             number, code = code - 128, None
         return Execution(
             exit_code=None if killed else code,
@@ -222,14 +262,14 @@ class Linux:
 
     def _view(self, job: Job) -> tuple[list[str], list[tuple[str, str]]]:
         """What the box sees of the machine: folders and files, and links (target, path)."""
-        shown = ["/usr", *(place for place in _ETC if os.path.exists(place))]
+        shown = ["/usr", *(place for place in _ETC if Path(place).exists())]
         links = []
         for place in _SYSTEM_LINKS:
-            if os.path.islink(place):
-                links.append((os.readlink(place), place))
-            elif os.path.isdir(place):
+            if Path(place).is_symlink():
+                links.append((str(Path(place).readlink()), place))
+            elif Path(place).is_dir():
                 shown.append(place)
-        if os.path.isdir("/nix/store"):
+        if Path("/nix/store").is_dir():
             shown.append("/nix/store")
         return list(dict.fromkeys([*shown, *self.mounts, *job.mounts])), links
 
@@ -283,8 +323,17 @@ class Bubblewrap(Linux):
         for number, (path, text) in enumerate(_TEXTS.items()):
             argv += ["--ro-bind-data", ["fd", f"extra:{number}"], path]
             contents.append(text.encode())
-        size = ["--size", str(job.limits.file_bytes)]
-        argv += ["--proc", "/proc", "--dev", "/dev"]
+        if "processes" in self.without:  # the machine's own can only be shown as it is
+            argv += ["--bind", "/proc", "/proc"]
+        else:
+            argv += ["--proc", "/proc", *([] if "masks" in self.without else _masks())]
+        argv += ["--size", str(64 << 10), "--tmpfs", "/dev"]
+        for name in _DEVICES:
+            argv += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            argv += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
+        argv += ["--symlink", "/proc/self/fd", "/dev/fd"]
+        size = [] if "limit space" in self.without else ["--size", str(job.limits.file_bytes)]
         for folder in ("/dev/shm", "/tmp", "/box"):
             argv += [*size, "--tmpfs", folder]
         for place in late:
@@ -300,7 +349,7 @@ class Bubblewrap(Linux):
         limit = "" if "limit NPROC" in self.without else _ulimit(job.limits.processes)
         # The shell tells the warden that the box stands, limits the processes, and is replaced.
         script = f'{limit}echo >&9; exec 9>&-; exec "$@"'
-        argv += ["--", "/bin/sh", "-c", script, "sh", *job.argv]
+        argv += ["--", "/bin/sh", "-c", script, "sh", _program(job), *job.argv[1:]]
         plan["argv"] = argv
         return plan, contents
 
@@ -317,10 +366,12 @@ class Unshare(Linux):
         plan["links"] = links
         plan["texts"] = _TEXTS
         plan["space"] = job.limits.file_bytes
+        plan["devices"] = _DEVICES
+        plan["masks"] = (_MASKED_FILES, _MASKED_FOLDERS)
         if "limit NPROC" not in self.without:
             plan["rlimits"]["NPROC"] = job.limits.processes
         plan["filter"] = self._filter().hex()
-        plan["argv"] = [_program(job.argv[0]), *job.argv[1:]]
+        plan["argv"] = [_program(job), *job.argv[1:]]
         return plan, list(job.files.values())
 
 
@@ -332,7 +383,7 @@ class Rlimits(Linux):
 
     def plan(self, job: Job) -> tuple[dict[str, Any], list[bytes]]:
         plan = self._base(job, "bare")
-        plan["argv"] = [_program(job.argv[0]), *job.argv[1:]]
+        plan["argv"] = [_program(job), *job.argv[1:]]
         return plan, list(job.files.values())
 
 
@@ -447,11 +498,27 @@ def _archive(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _program(name: str) -> str:
-    found = name if name.startswith("/") else shutil.which(name, path=PATH)
+def _program(job: Job) -> str:
+    """The program of a job: a path as it is, or a name that is looked up as the box would."""
+    name, path = job.argv[0], job.env.get("PATH", PATH)
+    found = name if "/" in name else shutil.which(name, path=path)
     if found is None:
-        raise NotAvailable(f"There is no program {name!r} on {PATH}: install it.")
+        raise NotAvailable(f"There is no program {name!r} on {path}: install it.")
     return found
+
+
+@cache
+def _masks() -> list[str]:
+    """What bwrap needs to be told to cover parts of /proc."""
+    options = []
+    for name in _MASKED_FILES:
+        if Path("/proc", name).exists():
+            options += ["--dev-bind", "/dev/null", f"/proc/{name}"]
+    for name in _MASKED_FOLDERS:
+        if Path("/proc", name).is_dir():
+            place = f"/proc/{name}"
+            options += ["--size", "4096", "--tmpfs", place, "--remount-ro", place]
+    return [*options, "--ro-bind", "/proc/sys", "/proc/sys"]
 
 
 def _public(place: str) -> bool:
@@ -490,7 +557,12 @@ def _ulimit_letter() -> str:
 
 
 def _ulimit(processes: int) -> str:
-    return f"ulimit -{_ulimit_letter()} {processes} || exit 126; "
+    """The shell's command for a limit of processes, at most what this process has itself."""
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    number = processes if most == resource.RLIM_INFINITY else min(processes, most)
+    return f"ulimit -{_ulimit_letter()} {number} || exit 126; "
 
 
 # ---------------------------------------------------------------------------------- the probe
@@ -561,7 +633,7 @@ found["processes limited"] = stopped
 found["memory limited"] = fails(lambda: bytearray(1 << 30))
 def fill():
     for number in range(9):
-        with open(f"/tmp/{number}", "wb") as file:
+        with open(f"{os.environ['TMPDIR']}/probe-{number}", "wb") as file:
             file.write(bytes(1 << 20))
 found["space limited"] = fails(fill)
 print(json.dumps(found))
@@ -601,7 +673,7 @@ def probe(backend: Backend, python: str, mounts: Sequence[str] = ()) -> dict[str
                     {"probe.py": _PROBE.encode()},
                     limits=limits,
                     mounts=mounts,
-                )  # fmt: skip
+                )
             )
     finally:
         del os.environ["BOOK_SANDBOX_CANARY"]
@@ -615,7 +687,7 @@ def probe(backend: Backend, python: str, mounts: Sequence[str] = ()) -> dict[str
 
 def check_name(name: str) -> None:
     """Raise UsageError for a back-end that does not exist."""
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise UsageError(
             f"Unknown back-end {str(name)[:40]!r}.{suggest(str(name), list(BACKENDS))} "
             f"There are: auto, {', '.join(BACKENDS)}."

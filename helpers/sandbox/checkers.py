@@ -6,7 +6,9 @@ A checker is a function of the test's stdin, the expected output and the actual 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from numbers import Real
 
 from helpers.project import UsageError
 
@@ -37,7 +39,9 @@ def floats(relative: float = 1e-6, absolute: float = 1e-9) -> Checker:
     UsageError : for a tolerance that is negative or not finite
     """
     for name, value in (("relative", relative), ("absolute", absolute)):
-        if not math.isfinite(value) or value < 0:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        # Not math.isfinite: it fails for a whole number that no float can hold.
+        if not number or not 0 <= value <= sys.float_info.max:
             raise UsageError(f"The {name} tolerance is {value!r}: give a number from 0 on.")
 
     def close(stdin: bytes, expected: bytes, actual: bytes) -> bool:
@@ -77,8 +81,7 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 def _number(word: bytes) -> float | None:
-    # float() also reads digits with underscores and of other alphabets, which no program writes.
-    if b"_" in word or not word.isascii():
+    if b"_" in word:  # Python reads 1_000 as a number; no other language does
         return None
     try:
         return float(word)

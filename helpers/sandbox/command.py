@@ -10,8 +10,8 @@ from typing import Any
 from helpers.project import MissingError, UsageError
 
 from . import languages, official
-from .engine import Sandbox
-from .records import MAX_CODE, MAX_STDIN, MIB, Feedback, Limits, Test, Verdict
+from .engine import Sandbox, language_of
+from .records import MAX_CODE, MAX_STDIN, MIB, Feedback, Limits, Test, Verdict, shown
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
     """
     limits = Limits(cpu_seconds=seconds, memory_bytes=int(memory * MIB))
     if list_languages:
-        return [_row(code) for code in languages.LANGUAGES], True
+        return [_row(code, found) for code, found in languages.toolchains().items()], True
     if source is None:
         raise UsageError("Name a program, or give - to read it from stdin.")
     record = source.endswith(".json")
@@ -47,15 +47,16 @@ def run(
         if stdin is not None or expected is not None:
             raise UsageError("A record holds its own tests: leave out --stdin and --expected.")
         request = official.read(source)
+        name = request.language if language == "auto" else language
     else:
         code = _code(source)
         given = b"" if stdin is None else _bytes(stdin, MAX_STDIN)
         wanted = None if expected is None else _bytes(expected, MAX_STDIN)
-        request = official.Request("", code, (Test(given, wanted),), language)
-        if language == "auto" and source != "-":
-            request = official.Request("", code, request.tests, _by_ending(source))
-    with Sandbox(limits=limits, backend=backend) as box:
-        feedback = box.run(request.code, request.tests, language=request.language)
+        name = _by_ending(source) if language == "auto" else language
+        request = official.Request("", code, (Test(given, wanted),), name)
+    chosen = language_of(request.code, name).code
+    with Sandbox([chosen], limits, backend) as box:
+        feedback = box.run(request.code, request.tests, language=chosen)
         if analyse:
             feedback = _analysed(box, request, feedback)
     passed = feedback.verdict is Verdict.ACCEPTED
@@ -73,7 +74,7 @@ def _analysed(box: Sandbox, request: official.Request, feedback: Feedback) -> Fe
 
 
 def _by_ending(source: str) -> str:
-    """The language of a file's ending; ``auto`` if it has none of ours."""
+    """The language of a file's ending; ``auto`` for stdin, or if it has none of ours."""
     ending = Path(source).suffix.removeprefix(".").lower()
     return next(
         (code for code, entry in languages.LANGUAGES.items() if entry.extension == ending), "auto"
@@ -88,28 +89,27 @@ def _code(source: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"The program {source} is not UTF-8 text.") from None
+        raise UsageError(f"The program {shown(source)} is not UTF-8 text.") from None
 
 
 def _bytes(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
-    except FileNotFoundError:
-        raise MissingError(f"There is no file {path}.") from None
+    except (FileNotFoundError, ValueError):  # no file has such a name
+        raise MissingError(f"There is no file {shown(path)}.") from None
     except OSError as error:
-        raise MissingError(f"{path} cannot be read: {error.strerror}.") from None
+        raise MissingError(f"{shown(path)} cannot be read: {error.strerror}.") from None
     if len(content) > most:
-        raise UsageError(f"{path.name} is larger than {most} bytes.")
+        raise UsageError(f"{shown(path.name)} is larger than {most} bytes.")
     return content
 
 
-def _row(code: str) -> dict[str, str]:
+def _row(code: str, found: languages.Toolchain | str) -> dict[str, str]:
     entry = languages.LANGUAGES[code]
-    found = languages.toolchains([code])[code]
     return {
         "language": code,
         "title": entry.title,
-        "version": str(getattr(found, "version", found)),
+        "version": found if isinstance(found, str) else found.version,
         "install": entry.install,
     }

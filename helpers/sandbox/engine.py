@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -291,7 +290,7 @@ class Sandbox:
         allowed = _limits(limits) or self.limits
         if not callable(checker):
             raise UsageError(f"The checker is a {type(checker).__name__}: give a function.")
-        program = self._compile(code, self._language(code, language), stop)
+        program = self._compile(code, self._allowed(language_of(code, language)), stop)
         if program.failed:
             return self._not_compiled(program)
         outcomes = self._outcomes(program, listed, checker, allowed, stop)
@@ -332,17 +331,7 @@ class Sandbox:
             backend=self.backend.name,
         )
 
-    def _language(self, code: str, name: str) -> Language:
-        _check_code(code)
-        if name == "auto":
-            found = identify(code)
-            if found.language == "unknown":
-                raise UsageError(
-                    f"The language could not be identified ({found.reason}): "
-                    "name it, such as language='python'."
-                )
-            name = found.language
-        language = resolve(name)
+    def _allowed(self, language: Language) -> Language:
         if language.code not in self._toolchains:
             allowed = ", ".join(self._toolchains)
             raise UsageError(f"{language.title} is not allowed in this sandbox: {allowed} are.")
@@ -354,6 +343,8 @@ class Sandbox:
 
     def _compile(self, code: str, language: Language, stop: Stop) -> Program:
         """Compile once for each program, however often and from however many threads it is run."""
+        import hashlib
+
         toolchain = self._toolchains[language.code]
         if isinstance(toolchain, str):
             raise NotAvailable(f"{language.title} is {toolchain}.")
@@ -508,6 +499,25 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def language_of(code: str, name: str = "auto") -> Language:
+    """Return the language that is named, or that the code is in.
+
+    Raises
+    ------
+    UsageError : for code that cannot be a program, or whose language cannot be identified
+    """
+    _check_code(code)
+    if name != "auto":
+        return resolve(name)
+    found = identify(code)
+    if found.language == "unknown":
+        raise UsageError(
+            f"The language could not be identified ({found.reason}): "
+            "name it, such as language='python'."
+        )
+    return resolve(found.language)
 
 
 def judge(
@@ -698,7 +708,7 @@ def _limits(limits: Limits | None) -> Limits | None:
 
 def _folders(mounts: Sequence[str]) -> tuple[str, ...]:
     """Folders to show in a box, checked: there, and by their whole path."""
-    if isinstance(mounts, str | bytes | os.PathLike):
+    if isinstance(mounts, str | bytes | os.PathLike) or not isinstance(mounts, Iterable):
         raise UsageError(f"mounts is {mounts!r}: give a list of folders.")
     found = []
     for place in mounts:

@@ -20,6 +20,7 @@ import ast
 import builtins
 import json
 import re
+import textwrap
 import threading
 import warnings
 from collections import Counter
@@ -78,6 +79,11 @@ class Text:
     def bare(self) -> str:
         """The text with each quotation replaced by ``""`` and each comment by a space."""
         return without_quotations(self.raw)
+
+    @cached_property
+    def tree(self) -> ast.Module | None:
+        """The text as Python's parser reads it; None if it is no Python."""
+        return _python_tree(self.raw)
 
     def has(self, *patterns: str) -> bool:
         """Whether every pattern occurs in the bare text; ``^`` and ``$`` mean lines."""
@@ -151,11 +157,24 @@ def no_program(text: Text) -> str | None:
         return "it begins with a tag of markup"
     if text.cites(r"^[ \t]*\\(?:documentclass|usepackage|begin|section|chapter)\b"):
         return "it has commands of LaTeX"
+    if text.cites(r"^[ \t]*(?:use (?:strict|warnings)\b|(?:my|our) [$@%(]|sub \w+ ?\{|=head\d )"):
+        return "it has marks of Perl"
     if text.has(r"^```"):
         return "it has a code block of Markdown: take the program out of it"
     if start[:1] in "[{" and _is_json(text.raw):
         return "it is JSON"
+    tree = text.tree
+    if tree is not None and tree.body and all(map(_is_plain, tree.body)):
+        return "it has words, or names with values, as lists and settings do"
+    lines = [line for line in text.bare.split("\n") if line.strip()]
+    if 2 * sum(map(_is_sentence, lines)) > len(lines):
+        return "most of its lines are words and no code"
     return None
+
+
+def _is_sentence(line: str) -> bool:
+    """Whether a line has six words or more and none of the signs that code is full of."""
+    return not re.search(r"[#{}()\[\];=<>$|\\]", line) and len(re.findall(r"[^\W\d_]+", line)) > 5
 
 
 def _is_json(text: str) -> bool:
@@ -202,23 +221,23 @@ def _probe(language: str) -> Callable[[Callable[[Text], bool]], Callable[[Text],
 @_probe("python")
 def parses_as_python(text: Text) -> bool:
     """it parses as Python, with a statement or call that others lack"""
-    tree = _python_tree(text)
-    return tree is not None and any(map(_is_telling, ast.walk(tree)))
+    return text.tree is not None and any(map(_is_telling, ast.walk(text.tree)))
 
 
 @_probe("python")
 def python_heads(text: Text) -> bool:
     """a def, class, elif or except line that ends in a colon"""
     return text.has(
-        r"^[ \t]*(?:(?:async )?def \w+\(.*\).*|class \w+(?:\(.*\))?"
-        r"|elif .*|except\b[^{]*|for \w+ in range\(.*\)[ \t]*):[ \t]*$"
+        r"^[ \t]*(?:(?:async )?def \w+\(.*|class \w+(?:\(.*\))?|elif .*"
+        r"|for \w+ in range\(.*\)"
+        r"|except(?: [\w.]+(?: as \w+)?| \([\w., ]+\))?):[ \t]*$"
     )
 
 
 @_probe("python")
 def python_imports(text: Text) -> bool:
     """from … import without a semicolon, or a test of __name__"""
-    return text.has(r"^from [\w.]+ import [\w*(][^;{]*$|^if __name__ ==")
+    return text.has(r"^from [\w.]+ import [\w*(][^;{\n]*$|^if __name__ ==")
 
 
 @_probe("go")
@@ -257,7 +276,7 @@ def go_words(text: Text) -> bool:
 @_probe("rust")
 def rust_function(text: Text) -> bool:
     """fn at the beginning of a line"""
-    return text.has(r"^[ \t]*(?:pub(?:\(\w+\))? )?(?:(?:const|async|unsafe) )*fn \w+[<(]")
+    return text.has(r"^[ \t]*(?:(?:pub(?:\(\w+\))?|const|async|unsafe) ){0,4}fn \w+[<(]")
 
 
 @_probe("rust")
@@ -273,7 +292,8 @@ def rust_macro(text: Text) -> bool:
 def rust_binding(text: Text) -> bool:
     """let mut, or let with a type of Rust"""
     return text.has(
-        r"\blet \(?mut \w|\blet \w+: (?:&|[iu](?:8|16|32|64|128|size)\b|f(?:32|64)\b|Vec<)"
+        r"\blet \(?mut \w"
+        r"|\blet \w+: (?:&|[iu](?:8|16|32|64|128|size)\b|f(?:32|64)\b|Vec<)"
     )
 
 
@@ -281,7 +301,8 @@ def rust_binding(text: Text) -> bool:
 def rust_item(text: Text) -> bool:
     """use std::, impl … {, #[derive …], pub struct"""
     return text.has(
-        r"^[ \t]*(?:use (?:std|crate|super|self)::|impl\b[^;{\n]*\{|#!?\[(?:derive|test|cfg)"
+        r"^[ \t]*(?:use (?:std|crate|super|self)::|impl\b[^;{\n]*\{"
+        r"|#!?\[(?:derive|test|cfg)"
         r"|pub (?:struct|enum|trait|mod|use)\b)"
     )
 
@@ -289,7 +310,10 @@ def rust_item(text: Text) -> bool:
 @_probe("rust")
 def rust_types(text: Text) -> bool:
     """references such as &mut x and &str, or arms such as Some(x) =>"""
-    return text.has(r"&mut \w|&str\b|&(?:mut )?self\b|\b(?:Some|Ok|Err)\([^)\n]*\) =>|\bVec<")
+    return text.has(
+        r"&mut \w|&str\b|&(?:mut )?self\b|\bVec<|\bBox<dyn "
+        r"|\b(?:Some|Ok|Err)\([^)\n]{0,80}\) =>"
+    )
 
 
 @_probe("cpp")
@@ -301,7 +325,7 @@ def cpp_header(text: Text) -> bool:
 @_probe("cpp")
 def cpp_std(text: Text) -> bool:
     """std:: without the words of Rust"""
-    return text.has(r"\bstd::\w") and not text.has(r"\bfn \w|\blet \w|^[ \t]*(?:pub )?use \w")
+    return text.has(r"\bstd::\w") and not text.has(r"\bfn \w|\blet \w|^(?:pub )?use ")
 
 
 @_probe("cpp")
@@ -315,16 +339,15 @@ def cpp_template(text: Text) -> bool:
     """template <…>, or a container such as vector<…>"""
     return text.has(
         r"\btemplate ?<|\b(?:vector|unordered_map|unordered_set|priority_queue|pair"
-        r"|unique_ptr|shared_ptr)<[\w:<>*, ]+[>&]"
+        r"|unique_ptr|shared_ptr)<[\w:<>*, ]{1,80}[>&]"
     )
 
 
 @_probe("cpp")
 def cpp_class(text: Text) -> bool:
     """a class with public:, private: or a const method"""
-    return text.has(r"\b(?:class|struct) \w+", r"\b(?:public|private|protected):(?!:)") or (
-        text.has(r"\) const(?: override| noexcept| = 0)*[ \t]*[{;]|\bvirtual ~")
-    )
+    access = text.has(r"\b(?:class|struct) \w+", r"\b(?:public|private|protected):(?!:)")
+    return access or text.has(r"\) const(?: override| noexcept| = 0)*[ \t]*[{;]|\bvirtual ~")
 
 
 @_probe("cpp")
@@ -341,22 +364,25 @@ def cpp_beyond_c(text: Text) -> bool:
     """an #include, and a word that C has not"""
     return text.has(
         r"^[ \t]*#[ \t]*include\b",
-        r"\bclass \w+|\bnullptr\b|\bnew \w+[\[({;]|\bdelete\b|\bconstexpr\b|\w::\w|\boperator\b"
-        r"|\b(?:static|dynamic)_cast<|\bauto [\w&]+ ?=|\bcatch ?\(|\bthrow \w|\bnamespace \w",
+        r"\bclass \w+|\bnullptr\b|\bnew \w+[\[({;]|\bdelete\b|\bconstexpr\b|\w::\w"
+        r"|\boperator\b"
+        r"|\b(?:static|dynamic)_cast<|\bauto [\w&]+ ?=|\bcatch ?\(|\bthrow \w"
+        r"|\bnamespace \w",
     )
 
 
 @_probe("c")
 def c_include(text: Text) -> bool:
     """an #include or #define"""
-    return text.has(r'^[ \t]*#[ \t]*(?:include[ \t]*(?:<\w+[\w/]*\.h>|"")|define \w+)')
+    return text.has(r'^#[ \t]*(?:include[ \t]*(?:<\w+[\w/]*\.h>|"")|define \w+)')
 
 
 @_probe("c")
 def c_library(text: Text) -> bool:
     """a call of C's library, such as scanf or malloc"""
     return text.has(
-        r"(?<![.\w$])(?:scanf|malloc|calloc|free|strlen|strcmp|strcpy|fgets|getchar|putchar)\(",
+        r"(?<![.\w$])(?:scanf|malloc|calloc|free|strlen|strcmp|strcpy|fgets|getchar"
+        r"|putchar)\(",
         r";[ \t]*$",
     ) and not text.cites(r"\$\w+")
 
@@ -365,7 +391,8 @@ def c_library(text: Text) -> bool:
 def c_pointer(text: Text) -> bool:
     """a pointer such as char *p or struct x *p, or typedef struct"""
     return text.has(
-        r"\btypedef struct\b|\bstruct \w+ \*+\w|\b(?:char|int|void|double|float|FILE) \*+\w+ ?[,();=\[]"
+        r"\btypedef struct\b|\bstruct \w+ \*+\w"
+        r"|\b(?:char|int|void|double|FILE) \*+\w+ ?[,();=\[]"
     )
 
 
@@ -394,8 +421,9 @@ def csharp_types(text: Text) -> bool:
     """a member of type string, bool, decimal or Task with a modifier"""
     return text.has(
         r"\b(?:public|private|protected|internal) "
-        r"(?:(?:static|override|virtual|async|readonly|abstract|const|sealed) )*"
-        r"(?:string|bool|decimal|object|uint|ulong|Task|IEnumerable|IList)\b[\w<>\[\]?]* \w"
+        r"(?:(?:static|override|virtual|async|readonly|abstract|const|sealed) ){0,4}"
+        r"(?:string|bool|decimal|object|uint|ulong|Task|IEnumerable"
+        r"|IList)\b[\w<>\[\]?]* \w"
     )
 
 
@@ -404,7 +432,8 @@ def csharp_method(text: Text) -> bool:
     """a method with a modifier and a name in capitals"""
     return text.has(
         r"\b(?:public|private|protected|internal) "
-        r"(?:(?:static|override|virtual|async|abstract) )*[\w<>\[\],]{1,60} [A-Z]\w*\("
+        r"(?:(?:static|override|virtual|async"
+        r"|abstract) ){0,4}[\w<>\[\],]{1,60} [A-Z]\w*\("
     )
 
 
@@ -413,7 +442,8 @@ def csharp_namespace(text: Text) -> bool:
     """a namespace with a class that has a modifier"""
     return text.has(
         r"^[ \t]*namespace [A-Z][\w.]*[ \t]*[;{]?[ \t]*$",
-        r"^[ \t]*(?:public|internal) (?:\w+ )?(?:\w+ )?(?:class|interface|struct|enum|record)\b",
+        r"^[ \t]*(?:public|internal) (?:\w+ )?(?:\w+ )?(?:class|interface|struct|enum"
+        r"|record)\b",
     )
 
 
@@ -422,7 +452,8 @@ def csharp_foreach(text: Text) -> bool:
     """foreach (… in …), an interpolated $"…{", or Linq"""
     return text.has(
         r"\bforeach ?\([\w<>\[\], ]{1,60} \w+ in\b|\$\"\""
-        r"|\.(?:Where|Select|OrderBy\w*|GroupBy)\(\w+ =>|\.To(?:List|Array|Dictionary)\(\)"
+        r"|\.(?:Where|Select|OrderBy\w*|GroupBy)\(\w+ =>"
+        r"|\.To(?:List|Array|Dictionary)\(\)"
     ) and text.has(r"[;{)][ \t]*$")
 
 
@@ -435,16 +466,18 @@ def java_import(text: Text) -> bool:
 @_probe("java")
 def java_system(text: Text) -> bool:
     """System.out, String[], @Override"""
-    return text.has(r"\bSystem\.(?:out|in|err)\b|\bString(?:\[\]|\.\.\.) \w|^[ \t]*@Override\b")
+    return text.has(r"\bSystem\.(?:out|in|err)\b|\bString(?:\[\]|\.\.\.) \w|@Override\b")
 
 
 @_probe("java")
 def java_method(text: Text) -> bool:
     """a method with a modifier, a type before it, and a small first letter"""
     return text.has(
-        r"\b(?:public|private|protected|static|synchronized) (?:(?:static|final|abstract) )*"
-        r"(?:int|long|double|float|char|void|boolean|[A-Z]\w*(?:<[\w<>, ?\[\]]{1,60}>)?)"
-        r"(?:\[\])* [a-z]\w*\([^:]*\)[^;:]*\{"
+        r"\b(?:public|private|protected|static"
+        r"|synchronized) (?:(?:static|final|abstract) ){0,3}"
+        r"(?:int|long|double|float|char|void|boolean"
+        r"|[A-Z]\w*(?:<[\w<>, ?\[\]]{1,60}>)?)"
+        r"(?:\[\])* [a-z]\w*\([^:;{]{0,300}\)[^;:{]{0,80}\{"
     ) and not text.has(r"\b(?:string|bool)\b|\w::\w|\w &\w|\w \*\w+[,)]|#[ \t]*include")
 
 
@@ -461,7 +494,8 @@ def java_types(text: Text) -> bool:
 def java_words(text: Text) -> bool:
     """private final, throws, instanceof, a record or an enum with fields"""
     return text.has(
-        r"\bprivate (?:static )?final \w|\) throws \w+|\brecord \w+\([^;\n]*\)[^;\n]*\{"
+        r"\bprivate (?:static )?final \w|\) throws \w+"
+        r"|\brecord \w+\([^;\n]{0,200}\)[^;\n]{0,80}\{"
         r"|\binterface \w+ permits\b|\bfinal class \w"
     )
 
@@ -470,8 +504,8 @@ def java_words(text: Text) -> bool:
 def bash_blocks(text: Text) -> bool:
     """blocks from then to fi, do to done, case to esac"""
     ended = r"(?:^|;)[ \t]*(?:fi|done|esac)\b"
-    begun = r"(?:^|;)[ \t]*(?:then|do)\b|\bcase [^\n]+ in[ \t]*$"
-    return text.cites(begun, ended) and not text.cites(_YAML)
+    begun = r"(?:^|;)[ \t]*(?:then|do)\b|\bcase [^\n]{1,200} in[ \t]*$"
+    return text.cites(begun, ended) and not text.cites(_SETTINGS)
 
 
 @_probe("bash")
@@ -480,10 +514,11 @@ def bash_expansion(text: Text) -> bool:
     return (
         text.cites(
             r"\$\(\(|\$\([\w<]|\$\{#?\w+[}:%#/^\[]|\"\$[\w@*#]|\$[1-9@*#?]| \$\w+",
-            r"(?:^|[;|&] ?|\b(?:then|do|else) )[ \t]*(?:echo|read|printf|export|local|declare|cd"
+            r"(?:^|[;|&] ?|\b(?:then|do|else) )[ \t]*(?:echo|read|printf|export|local"
+            r"|declare|cd"
             r"|mkdir|rm|cp|mv|tar|cat|exit|shift|set -\w|[A-Za-z_]\w*=(?![=\s]))",
         )
-        and not text.cites(_YAML)
+        and not text.cites(_SETTINGS)
         and not text.cites(r"^[ \t]*(?:my|use|sub|const|let|var|function \w+\(\$) |^<\?php")
     )
 
@@ -498,15 +533,18 @@ def bash_commands(text: Text) -> bool:
         for line in lines
     )
     marks = text.cites(r" --?\w|[^|]\|[^|]|&&| >> ?\S|\$\w")
-    return 2 * known >= len(lines) and known > 0 and marks and not text.cites(_YAML)
+    return 2 * known >= len(lines) and known > 0 and marks and not text.cites(_SETTINGS)
 
 
-# A line such as "steps:" or "name: x": in YAML and in makefiles, whose commands are a shell's.
-_YAML = r"^[ \t-]*[\w.$()-]+:(?:[ \t]|$)"
-_COMMANDS = set(
-    "apt-get awk cat cd chmod chown cp curl cut diff docker du echo export find git grep gunzip"
-    " gzip head kill ln ls make mkdir mktemp mv pip printf ps pwd rm rmdir sed seq set sort"
-    " source ssh tail tar tee touch tr uniq unzip wc wget which xargs zip".split()
+# A line such as "steps:", "name: x" or "x = y": in settings and makefiles, which cite commands.
+_SETTINGS = r"^[ \t-]*[\w.$()-]+:(?:[ \t]|$)|^[\w.-]+ [:?+]?= |^(?:ifeq|ifdef|ifndef|include) "
+_COMMANDS = frozenset(
+    re.findall(
+        r"\S+",
+        "apt-get awk cat cd chmod chown cp curl cut diff docker du echo export find git grep gunzip"
+        " gzip head kill ln ls make mkdir mktemp mv pip printf ps pwd rm rmdir sed seq set sort"
+        " source ssh tail tar tee touch tr uniq unzip wc wget which xargs zip",
+    )
 )
 
 
@@ -514,7 +552,7 @@ _COMMANDS = set(
 def ruby_definition(text: Text) -> bool:
     """def, class or module without a colon or brace, closed by end"""
     return text.has(
-        r"^[ \t]*(?:def (?:self\.)?\w+[?!=]?(?:[ \t]*\(.*\)|[ \t]+\w[^:{=]*)?"
+        r"^[ \t]*(?:def (?:self\.)?\w+[?!=]?(?:[ \t]*\(.*\)|[ \t]+\w[^:{=\n]*)?"
         r"|class [A-Z]\w*(?: < [\w:]+)?|module [A-Z]\w*)[ \t]*(?<! do)$",
         r"^[ \t]*end\b",
     )
@@ -548,15 +586,15 @@ def ruby_words(text: Text) -> bool:
 @_probe("typescript")
 def typescript_variable(text: Text) -> bool:
     """let or const with a type of TypeScript"""
-    return text.has(rf"\b(?:let|const|var) (?:\w+|\[.{{1,80}}\]|\{{.{{1,80}}\}}): ?{_TYPE}")
+    return text.has(rf"\b(?:let|const|var) {_NAMES}: ?{_TYPE}")
 
 
 @_probe("typescript")
 def typescript_function(text: Text) -> bool:
     """parameters or a result with types of TypeScript"""
     return text.has(
-        rf"[(,]\s*(?:\.\.\.)?\w+\??: ?{_TYPE}[^;\n]*?[,)=]|\)\s*: ?(?:{_TYPE}[^;\n]{{0,80}}?|"
-        r"[A-Z]\w*)\s*(?:=>|\{)",
+        rf"[(,]\s*(?:\.\.\.)?\w+\??: ?{_TYPE}[^;\n]{{0,80}}?[,)=]"
+        rf"|\)\s*: ?(?:{_TYPE}[^;\n]{{0,80}}?|[A-Z]\w*)\s*(?:=>|\{{)",
         r"[{;]|=>",
     ) and not text.has(r"\bfu?n \w|\bdef \w|\bfunc \w|\$\w")
 
@@ -575,8 +613,10 @@ def typescript_interface(text: Text) -> bool:
 def typescript_member(text: Text) -> bool:
     """a member with a modifier or a semicolon, and its type after a colon"""
     return text.has(
-        r"\b(?:private|public|protected|readonly) (?:(?:static|readonly) )*\w+[?!]?: ?\w"
-        rf"|^[ \t]+\w+[?!]?: ?{_TYPE}[^;,(){{}}\n]*;|\bconstructor\((?:private|public|protected) "
+        r"\b(?:private|public|protected"
+        r"|readonly) (?:(?:static|readonly) ){0,2}\w+[?!]?: ?\w"
+        r"|\bconstructor\((?:private|public|protected) "
+        rf"|^[ \t]+\w+[?!]?: ?{_TYPE}[^;,(){{}}\n]{{0,80}};"
     )
 
 
@@ -584,7 +624,8 @@ def typescript_member(text: Text) -> bool:
 def typescript_words(text: Text) -> bool:
     """export enum, import type, keyof, as const, a generic <number>"""
     return text.has(
-        r"^[ \t]*(?:export (?:(?:const )?enum|interface|type|abstract|declare)\b|import type\b"
+        r"^[ \t]*(?:export (?:(?:const )?enum|interface|type|abstract|declare)\b"
+        r"|import type\b"
         r"|declare (?:const|function|module|global)\b)|\bkeyof \w"
         r"|[\w)\]}] as (?:const|any|unknown|string|number)\b[;),\]]"
         r"|\w<(?:string, )?(?:number|boolean|any|unknown)(?:\[\])?[,>]"
@@ -592,6 +633,7 @@ def typescript_words(text: Text) -> bool:
 
 
 # Names of types, as they follow a colon in TypeScript alone.
+_NAMES = r"(?:\w+|\[[^]\n]{1,80}\]|\{[^}\n]{1,80}\})"  # one, or several taken apart
 _TYPE = (
     r"(?:(?:string|number|boolean|any|void|unknown|never|bigint|object)\b"
     r"|(?:Array|Map|Set|Promise|Record|ReadonlyArray|Partial)<|[A-Z]\w*\[\])"
@@ -602,9 +644,11 @@ _TYPE = (
 def javascript_console(text: Text) -> bool:
     """console.log, or an object of the browser or of Node"""
     return text.has(
-        r"\bconsole\.(?:log|error|warn|info|table)\(|\bprocess\.(?:stdin|stdout|argv|exit)\b"
+        r"\bconsole\.(?:log|error|warn|info|table)\("
+        r"|\bprocess\.(?:stdin|stdout|argv|exit)\b"
         r"|\bdocument\.(?:getElement|querySelector|createElement|addEvent|body|write)"
-        r"|\bwindow\.(?:location|addEventListener|onload)|\bJSON\.stringify\(|\bnew Promise\("
+        r"|\bwindow\.(?:location|addEventListener|onload)|\bJSON\.stringify\("
+        r"|\bnew Promise\("
     )
 
 
@@ -612,8 +656,10 @@ def javascript_console(text: Text) -> bool:
 def javascript_module(text: Text) -> bool:
     """import … from "…", export, require("…") or module.exports"""
     return text.has(
-        r'^[ \t]*import [\w*{][^;\n]{0,200} from ""|^[ \t]*export (?:default|const|let|async'
-        r"|function|class|\{|\*)|\bmodule\.exports\b|^[ \t]*(?:const|let|var) [^=\n]{1,200}"
+        r'^[ \t]*import [\w*{][^;\n]{0,200} from ""'
+        r"|^[ \t]*export (?:default|const|let|async"
+        r"|function|class|\{|\*)|\bmodule\.exports\b"
+        r"|^[ \t]*(?:const|let|var) [^=\n]{1,200}"
         r'= ?require\(""\)'
     )
 
@@ -637,7 +683,8 @@ def javascript_arrow(text: Text) -> bool:
     """a const or an argument that is an arrow function"""
     return text.has(
         r"\b(?:const|let) \w+ = (?:async )?(?:\([^;\n]{0,200}\)|\w+) =>"
-        r"|\.(?:map|filter|reduce|forEach|sort|then|on)\((?:\"\", )?(?:async )?(?:\(.{0,80}\)|\w+) =>"
+        r"|\.(?:map|filter|reduce|forEach|sort|then|on)\((?:\"\", )?(?:async )?"
+        r"(?:\(.{0,80}\)|\w+) =>"
     )
 
 
@@ -645,7 +692,7 @@ def javascript_arrow(text: Text) -> bool:
 def javascript_loop(text: Text) -> bool:
     """for (const … of …), for (let …), ===, a constructor"""
     return text.has(
-        r"\bfor \((?:const|let) |\bfor \(var [\w\[\], ]{1,60} (?:of|in) "
+        r"\bfor \((?:const|let|var) [\w\[\]{}, ]{1,60} (?:of|in) |\bfor \(let \w"
         r'|[\w)\]"] (?:===|!==) [\w("\[{\'-]|^[ \t]*constructor\('
     )
 
@@ -653,45 +700,57 @@ def javascript_loop(text: Text) -> bool:
 @_probe("javascript")
 def javascript_variable(text: Text) -> bool:
     """let or const without a type, and none of Rust's marks"""
-    return text.has(
-        r"^[ \t]*(?:let|const) (?:\w+|\[[^]\n]{1,80}\]|\{[^}\n]{1,80}\}) = .*[;{\[(][ \t]*$"
-    ) and not text.has(r"\bfn \w|\w! ?[(\[{]|\w::\w|\blet mut |^use \w")
+    return text.has(rf"^[ \t]*(?:let|const) {_NAMES} = .*[;{{\[(][ \t]*$") and not text.has(
+        r"\bfn \w|\w! ?[(\[{]|\w::\w|\blet mut |^use \w"
+    )
 
 
 # ------------------------------------------------------------------ Python's own parser
 
 _parser = threading.Lock()  # the filters of warnings belong to the whole process
+_PARSED = 50_000  # characters that are parsed
 _DEEPEST = 90  # brackets in brackets; the parser's own limit is 200
-_CHAIN = 400  # operators in a line; each may take a level of the parser's stack
+_CHAIN = 400  # operators in one expression; each may take a level of the parser's stack
+_NESTING = re.compile(
+    r"(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<line>\n(?=[^\s#)\]}]))|(?P<next>,)"
+    r"|(?P<word>\b(?:not|lambda|if|elif|await)\b)"
+    r"|(?P<sign>[-+*/%~.&|^<>=@]|\b(?:and|or|is|in)\b)"
+)
 
 
-def _python_tree(text: Text) -> ast.Module | None:
-    """Parse a text, if it is not made to exhaust the parser's stack; None if it does not parse."""
-    if _too_deep(text.raw):
+def _python_tree(raw: str) -> ast.Module | None:
+    """Parse a text, unless it is made to exhaust the parser's stack; None if it does not parse."""
+    if len(raw) > _PARSED:  # its beginning, up to a line that is not indented
+        lines = re.finditer(r"\n(?=[^\s)\]}])", raw[:_PARSED])
+        raw = raw[: max((line.start() for line in lines), default=0)]
+    if not raw or _is_deep(raw):
         return None
     with _parser, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return ast.parse(text.raw)
+            return ast.parse(raw)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
 
 
-def _too_deep(raw: str) -> bool:
-    depth = chain = 0
-    for token in re.finditer(
-        r"[(\[{]|[)\]}]|\n(?=\S)|[-+*/%~.&|^<>=,:]|\b(?:not|lambda|if|and|or)\b", raw
-    ):
-        mark = token[0]
-        if mark in "([{":
-            depth += 1
-        elif mark in ")]}":
-            depth = max(0, depth - 1)
-        elif mark == "\n":
-            chain = 0
-        elif mark not in ",:":
-            chain += 1
-        if depth > _DEEPEST or chain > _CHAIN:
+def _is_deep(raw: str) -> bool:
+    depth = words = signs = 0
+    for token in _NESTING.finditer(raw):
+        match token.lastgroup:
+            case "open":
+                depth += 1
+            case "close":
+                depth = max(0, depth - 1)
+            case "line":
+                signs = 0
+                words = words if raw.startswith("elif", token.end()) else 0
+            case "next":
+                signs = 0
+            case "word":
+                words += 1
+            case _:
+                signs += 1
+        if depth > _DEEPEST or words > _CHAIN or signs > _CHAIN:
             return True
     return False
 
@@ -709,6 +768,16 @@ def _is_telling(node: ast.AST) -> bool:
             return hasattr(builtins, name)
         case ast.If() | ast.For() | ast.While() | ast.With():
             return node.body[0].lineno > node.lineno
+    return False
+
+
+def _is_plain(statement: ast.stmt) -> bool:
+    """Whether a statement is a word, a number, a text, or a name that is given one."""
+    match statement:
+        case ast.Expr(value=value) | ast.Assign(value=value):
+            return isinstance(value, ast.Constant | ast.Name | ast.Tuple | ast.List)
+        case ast.AnnAssign(value=None):
+            return True
     return False
 
 
@@ -758,6 +827,7 @@ def identify(code: str) -> Identification:
     'unknown'
     """
     raw = code[:LONGEST].removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    raw = textwrap.dedent(raw)
     if not raw.strip():
         return Identification(UNKNOWN, 1.0, "there is no text")
     if "\0" in raw:

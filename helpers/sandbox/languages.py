@@ -25,6 +25,7 @@ from .records import MIB, Limits, NotAvailable
 _SYSTEM = ("/usr/", "/bin/", "/lib", "/nix/store/")  # what every box sees
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _WRAPPERS = ("ccache", "sccache", "distcc", "snap", "volta-shim", "rustup")
+_MODULES = ("/usr/share/nodejs", "/usr/lib/node_modules", "/usr/local/lib/node_modules")
 _ASK_SECONDS = 30
 _READ = 1_000_000  # characters of a program that are read for its names
 
@@ -233,7 +234,7 @@ def _find_typescript() -> Toolchain | None:
     if node is None or tsc is None:
         return None
     package = Path(os.path.realpath(tsc)).parents[1]
-    places = [package.parent, *map(Path, ("/usr/share/nodejs", "/usr/lib/node_modules"))]
+    places = [package.parent, *map(Path, _MODULES)]
     types = next((p / "@types" for p in places if (p / "@types" / "node").is_dir()), None)
     programs = {
         "node": node,
@@ -347,13 +348,17 @@ def _python_check(tools: Toolchain, code: str, limits: Limits) -> list[str]:
     return [tools.programs["python3"], "-I", "-S", "-c", script]
 
 
-# One collector thread and a fixed number of processors, so that a run needs few threads and the
-# same ones on every machine; no file in /tmp for monitors.
-_JVM = ["-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:-UsePerfData", "-Xshare:auto"]
+# One collector thread and a fixed number of processors, so that a run needs few threads, and the
+# same ones on every machine. The quick compiler alone: the thorough one takes more processor time
+# than it saves in programs of a few seconds. No file in /tmp for monitors.
+_JVM = [
+    "-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData", "-Xshare:auto",
+]  # fmt: skip
 
 
 def _java_compile(tools: Toolchain, code: str, limits: Limits) -> list[str]:
-    own = [f"-J{flag}" for flag in (*_JVM, "-XX:TieredStopAtLevel=1", "-Xmx512m")]
+    own = [f"-J{flag}" for flag in (*_JVM, "-Xmx512m")]
     # Without -proc:none the compiler would look for plug-ins to run.
     fixed = ["-proc:none", "-nowarn", "-encoding", "UTF-8", "-d", "out"]
     return [tools.programs["javac"], *own, *fixed, java_names(code)[0]]
@@ -420,7 +425,7 @@ def _sign(*parts: str) -> re.Pattern[str]:
 
 
 _LIBC = "[Cc]annot allocate memory"
-_NODE_MEMORY = ("heap out of memory", "Array buffer allocation failed", "JavaScript heap")
+_NODE_MEMORY = ("heap out of memory", "Array buffer allocation failed", "FatalProcessOutOfMemory")
 
 LANGUAGES: dict[str, Language] = {
     language.code: language

@@ -13,22 +13,12 @@ from typing import Any
 
 from helpers.project import MissingError, UsageError, suggest
 
-from .records import Feedback, Test, Verdict, to_bytes
+from .records import Feedback, Test, Verdict, shown, to_bytes
 
 FIELDS = (
     "question", "code", "unit_cases", "lang", "libraries", "client", "image", "dockerfile",
     "docker_file", "keep_template", "verbose", "app",
 )  # fmt: skip
-# Settings of the paper's Docker containers. Our boxes are set by `Sandbox`.
-_WITHOUT_EFFECT = {
-    "client",
-    "image",
-    "dockerfile",
-    "docker_file",
-    "keep_template",
-    "verbose",
-    "app",
-}
 MAX_FILE = 256 << 20
 
 
@@ -48,7 +38,8 @@ def read(record: Mapping[str, Any] | str | Path) -> Request:
     Parameters
     ----------
     record : the fields ``question``, ``code``, ``unit_cases`` = ``{"inputs": […], "outputs":
-        […]}`` and, if known, ``lang``; or the path of a JSON file with them
+        […]}`` and, if known, ``lang``; or the path of a JSON file with them. What else `FIELDS`
+        names sets up the paper's containers, and has no effect: our boxes are set by `Sandbox`
 
     Raises
     ------
@@ -97,44 +88,39 @@ def write(request: Request, feedback: Feedback) -> dict[str, Any]:
         }
         for test, outcome in zip(request.tests, feedback.tests, strict=False)
     ]
-    return {
+    record = {
         "reward": feedback.reward,
         "compiler_feedback": _compiler_feedback(feedback),
         "correct_rate": feedback.correct_rate,
-        "question": request.question,
-        "code": request.code,
+        "question": _text(request.question),
+        "code": _text(request.code),
         "inputs": [_text(test.stdin) for test in request.tests],
         "required_outputs": [_text(test.expected or b"") for test in request.tests],
         "language": feedback.language,
         "units": tests,
-        **feedback.analysis,
     }
+    return record | {name: found for name, found in feedback.analysis.items() if name not in record}
 
 
 def _compiler_feedback(feedback: Feedback) -> str:
     if feedback.verdict is Verdict.COMPILE_ERROR and feedback.compilation is not None:
         return _text(feedback.compilation.stderr)
-    return next(
-        (
-            f"{outcome.verdict}: {outcome.detail}"
-            for outcome in feedback.tests
-            if outcome.verdict is feedback.verdict
-        ),
-        feedback.message,
-    )
+    return feedback.message
 
 
 def _load(path: Path) -> Any:
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise UsageError(f"{path.name} is larger than {MAX_FILE} bytes.")
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+        if len(content) > MAX_FILE:
+            raise UsageError(f"{shown(path.name)} is larger than {MAX_FILE} bytes.")
+        return json.loads(content.decode("utf-8"))
     except FileNotFoundError:
-        raise MissingError(f"There is no file {path}.") from None
+        raise MissingError(f"There is no file {shown(path)}.") from None
     except OSError as error:
-        raise MissingError(f"{path} cannot be read: {error.strerror}.") from None
+        raise MissingError(f"{shown(path)} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path.name} is not JSON: {error}.") from None
+        raise UsageError(f"{shown(path.name)} is not JSON: {shown(error)}.") from None
 
 
 def _tests(cases: Mapping[str, Any]) -> tuple[Test, ...]:

@@ -418,7 +418,7 @@ def supervise(
             process.wait()
             end()
         for thread in threads:
-            thread.join(1)
+            thread.join(0.2)
     if killed == "stopped":
         stop.check()
     code = process.returncode

@@ -326,6 +326,12 @@ class Feedback:
             raise UsageError(f"This is not a feedback record: {str(error)[:200]}.") from None
 
 
+def shown(value: object) -> str:
+    """Return a name as a message can show it: on one line, in letters that any output takes."""
+    text = str(value)
+    return (text if text.isprintable() else repr(text))[:200]
+
+
 def to_bytes(value: str | bytes) -> bytes:
     """Return text as UTF-8; a lone surrogate, which no encoding has, keeps its byte."""
     if isinstance(value, bytes):

@@ -14,10 +14,11 @@ Only the standard library is imported.
 from __future__ import annotations
 
 import array
-import errno
 import fcntl
+import functools
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -26,16 +27,21 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import namespaces  # noqa: E402  (found by the line above: no package is imported here)
+import namespaces  # found by the line above: no package is imported here
 
 FIRST_LOOK, LOOK_EVERY = 0.02, 0.025  # seconds between two looks at a running box
 GRACE = 0.25  # seconds from a kill until the next, harder one
 _TICKS = os.sysconf("SC_CLK_TCK")
+_CHUNK = 1 << 16  # bytes read at a time
+_PIPE = 1 << 20  # bytes of a pipe: what the kernel gives to anyone who asks
+_OPEN_FILES = 1 << 16
+_END_SECONDS = 3  # at most, to end everything
+_FEW_SOCKETS = 32  # that nobody counts
 _MARKER = 9  # the descriptor that a shell in the box writes to; shells know one digit only
 
 
@@ -55,11 +61,28 @@ class Run:
     status: int | None = None  # wait status of the child
     ended: float | None = None
     usage: tuple[float, int] = (0.0, 0)  # seconds, bytes: from wait4
-    seen: tuple[float, int] = (0.0, 0)  # seconds, bytes: from looking
+    seen: Sight = field(default_factory=lambda: Sight())
     killed: str | None = None
     killed_at: float | None = None
     truncated: bool = False
     folder: str | None = None  # of the bare back-end
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is no box, and the child is the program itself."""
+        return bool(self.plan["kind"] == "bare")
+
+
+@dataclass
+class Sight:
+    """What the warden saw of a running box."""
+
+    seconds: float = 0.0  # of processor time
+    memory: int = 0  # bytes, the most at any look
+    ticks: int = 0  # of processor time of all that run, at the last look
+    lost: int = 0  # ticks of processes that ended, and that nobody waited for
+    known: dict[int, int] = field(default_factory=dict)  # pid -> when it began, at the last look
+    own: tuple[int, int] | None = None  # ticks, bytes of the box's first process before all that
 
 
 class Warden:
@@ -71,6 +94,9 @@ class Warden:
         self.selector = selectors.DefaultSelector()
         self.runs: dict[int, Run] = {}  # by pid
         self.orphans: dict[int, tuple[float, int]] = {}  # seconds, bytes of ended processes
+        self.strangers: dict[int, float] = {}  # children that no run knows -> since when
+        self.bare_ran = False
+        self.parent = os.getppid()
         self.waiting: list[tuple[dict[str, Any], list[int]]] = []
         self.slots: int = settings["slots"]
         wake_read, wake_write = os.pipe()
@@ -84,44 +110,46 @@ class Warden:
 
     def serve(self) -> None:
         """Work until the caller is gone."""
-        while True:
-            for key, _ in self.selector.select(self._pause()):
-                if key.data == "wake":
-                    os.read(key.fd, 4096)
-                elif key.data == "link":
-                    if not self._receive():
-                        self._end_all()
-                        return
-                else:
-                    self._read(key.data, key.fd)
-            self._reap()
-            now = time.monotonic()
-            for run in list(self.runs.values()):
-                if run.ended is None and now >= run.look_at:
-                    self._look(run, now)
-                self._finish(run, now)
-            while self.waiting and len(self.runs) < self.slots:
-                self._start(*self.waiting.pop(0))
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._end_all()
+
+    def _turn(self) -> bool:
+        for key, _ in self.selector.select(self._pause()):
+            if key.data == "wake":
+                os.read(key.fd, 4096)
+            elif key.data == "link":
+                if not self._receive():
+                    return False
+            else:
+                self._read(key.data, key.fd)
+        self._reap()
+        now = time.monotonic()
+        for run in list(self.runs.values()):
+            if run.ended is None and now >= run.look_at:
+                self._look(run, now)
+            self._finish(run, now)
+        self._end_strangers(now)
+        while self.waiting and len(self.runs) < self.slots:
+            self._start(*self.waiting.pop(0))
+        # Another process of the caller may hold the link open beyond the caller's end.
+        return os.getppid() == self.parent
 
     def _pause(self) -> float | None:
         if self.waiting and len(self.runs) < self.slots:
             return 0.0
-        if not self.runs:
-            return None
         now = time.monotonic()
-        return max(
-            0.0,
-            min(
-                (GRACE / 5 if run.ended is not None else run.look_at - now)
-                for run in self.runs.values()
-            ),
-        )
+        times = [GRACE / 5 if run.ended else run.look_at - now for run in self.runs.values()]
+        times += [GRACE / 5] if self.strangers else []
+        return max(0.0, min(times)) if times else None
 
     # ------------------------------------------------------------------ messages
 
     def _receive(self) -> bool:
         try:
-            data, ancillary, _, _ = self.link.recvmsg(
+            data, ancillary, flags, _ = self.link.recvmsg(
                 16, socket.CMSG_LEN(253 * 4), socket.MSG_DONTWAIT
             )
         except (BlockingIOError, InterruptedError):
@@ -132,7 +160,7 @@ class Warden:
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(content[: len(content) - len(content) % 4])
-        if not data:
+        if not data or not descriptors:  # without the plan there is nobody to answer
             return False
         fds = list(descriptors)
         plan = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
@@ -141,7 +169,12 @@ class Warden:
             for run in self.runs.values():
                 if run.id == plan["stop"]:
                     self._kill(run, "stopped")
-            self.waiting = [job for job in self.waiting if job[0]["id"] != plan["stop"]]
+            for job in [job for job in self.waiting if job[0]["id"] == plan["stop"]]:
+                self.waiting.remove(job)
+                _close_all(job[1])
+        elif flags & socket.MSG_CTRUNC:
+            _close_all(fds)
+            self._answer(plan["id"], {"problem": "too many open files in the worker"}, [])
         else:
             self.waiting.append((plan, fds))
         return True
@@ -154,8 +187,7 @@ class Warden:
             self.link.sendmsg([b"answer"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError:
             pass  # the caller is gone: the next read of the link ends everything
-        for descriptor in (note, *stores):
-            os.close(descriptor)
+        _close_all((note, *stores))
 
     # ------------------------------------------------------------------ one run
 
@@ -163,24 +195,24 @@ class Warden:
         pipes: dict[str, tuple[int, int]] = {}
         stores: dict[str, int] = {}
         folder = None
+        parent = os.getpid()
         try:
             for name in ("out", "err", "report", "marker", "status"):
                 pipes[name] = os.pipe()
+            for name in ("out", "err"):
+                _widen(pipes[name][1], plan["output"])
             stores = {name: os.memfd_create(name, os.MFD_CLOEXEC) for name in ("out", "err")}
             if plan["kind"] == "bare":
                 folder = tempfile.mkdtemp(prefix="box-")
+                self.bare_ran = True
             pid = os.fork()
         except OSError as error:
-            for descriptor in (*(fd for pair in pipes.values() for fd in pair), *stores.values()):
-                os.close(descriptor)
-            for descriptor in fds:
-                os.close(descriptor)
+            _close_all((*(fd for pair in pipes.values() for fd in pair), *stores.values(), *fds))
             self._answer(plan["id"], {"problem": f"no room to start a program: {error}"}, [])
             return
         if not pid:
-            self._child(plan, fds, pipes, folder)
-        for descriptor in fds:
-            os.close(descriptor)
+            self._child(plan, fds, pipes, folder, parent)
+        _close_all(fds)
         streams = {}
         for name, (reading, writing) in pipes.items():
             os.close(writing)
@@ -194,10 +226,12 @@ class Warden:
 
     def _child(
         self, plan: dict[str, Any], fds: list[int], pipes: dict[str, tuple[int, int]],
-        folder: str | None,
+        folder: str | None, parent: int,
     ) -> None:  # fmt: skip
         """Become the box. Never returns."""
         try:
+            namespaces.die_with_parent(parent)
+            _be_first_to_go()
             signal.set_wakeup_fd(-1)
             for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_DFL)
@@ -235,20 +269,20 @@ class Warden:
                 os.set_inheritable(descriptor, True)
             os.dup2(marker, _MARKER)
             namespaces.set_limits(plan["rlimits"])
-            namespaces.die_with_parent()
             os.execve(argv[0], argv, {})
         except BaseException as error:
-            os.write(2, f"sandbox: {error}\n".encode())
+            os.write(2, f"sandbox: {error}\n".encode("utf-8", "backslashreplace"))
         os._exit(125)
 
-    def _read(self, run: Run, descriptor: int) -> None:
+    def _read(self, run: Run, descriptor: int) -> bool:
+        """Take what a pipe holds, and tell whether there was anything."""
         name = run.streams.get(descriptor)
         if name is None:
-            return
+            return False
         try:
-            data = os.read(descriptor, 1 << 16)
+            data = os.read(descriptor, _CHUNK)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             data = b""
         if not data:
@@ -256,14 +290,18 @@ class Warden:
         elif name in run.stores:
             room = run.plan["output"] - run.sizes[name]
             kept = data[:room]
-            while kept:
-                kept = kept[os.write(run.stores[name], kept) :]
-            run.sizes[name] += min(len(data), max(room, 0))
+            try:
+                while kept:
+                    kept = kept[os.write(run.stores[name], kept) :]
+            except OSError:  # the machine has no memory left
+                room = 0
+            run.sizes[name] += min(len(data), room)
             if len(data) > room:
                 run.truncated = True
                 self._kill(run, "output")
         else:
             run.notes[name] = (run.notes.get(name, b"") + data)[:4096]
+        return bool(data)
 
     def _close(self, run: Run, descriptor: int) -> None:
         self.selector.unregister(descriptor)
@@ -273,21 +311,40 @@ class Warden:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                # Looked at first and collected below: until then its number is nobody else's.
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if not pid:
+            if found is None:
                 return
-            run = self.runs.get(pid)
+            run = self.runs.get(found.si_pid)
+            if run is not None and run.bare:
+                _kill_group(run.pid)
+            pid, status, usage = os.wait4(found.si_pid, 0)
             used = (usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+            self.strangers.pop(pid, None)
             if run is None:  # the first process of a box whose parent ended before it
                 self.orphans[pid] = used
                 while len(self.orphans) > 1000:
                     del self.orphans[next(iter(self.orphans))]
             else:
                 run.status, run.ended, run.usage = status, time.monotonic(), used
-                if run.plan["kind"] == "bare":
-                    _kill_group(pid)
+
+    def _end_strangers(self, now: float) -> None:
+        """End what came to this process when its own parent ended, unless it ends by itself.
+
+        That is the first process of a box, on its way out; and, without a box, all that a program
+        started and left behind.
+        """
+        if not self.runs and not self.strangers:
+            return
+        found = set(_children(os.getpid())) - self.runs.keys()
+        bare = any(run.bare and run.ended is None for run in self.runs.values())
+        self.strangers = {pid: self.strangers.get(pid, now) for pid in found}
+        for pid, since in self.strangers.items():
+            if now - since > GRACE or (self.bare_ran and not bare):
+                _kill_tree(pid)
+                _signal(pid, signal.SIGKILL)
 
     def _look(self, run: Run, now: float) -> None:
         """Compare a running box with its limits, and end it if it is beyond one."""
@@ -297,21 +354,22 @@ class Warden:
                 _kill_tree(run.pid)
                 _signal(run.pid, signal.SIGKILL)
             return
-        seconds, resident = _measure(run.pid)
-        run.seen = (max(run.seen[0], seconds), max(run.seen[1], resident))
-        if seconds >= run.plan["cpu"]:
+        resident = _measure(run)
+        if run.seen.seconds >= run.plan["cpu"]:
             self._kill(run, "cpu")
         elif now - run.began >= run.plan["wall"]:
             self._kill(run, "wall")
         elif resident > run.plan["memory"]:
             self._kill(run, "memory")
+        # Looking at many processes takes time, which should stay a small part of all.
+        run.look_at = max(run.look_at, now + 5 * (time.monotonic() - now))
 
     def _kill(self, run: Run, reason: str) -> None:
         if run.killed_at is not None or run.ended is not None:
             return
         run.killed, run.killed_at = reason, time.monotonic()
         run.look_at = run.killed_at + GRACE
-        if run.plan["kind"] == "bare":
+        if run.bare:
             _kill_tree(run.pid)
             _kill_group(run.pid)
         else:
@@ -319,7 +377,7 @@ class Warden:
             # on for a moment and collects what it used.
             inner = _children(run.pid)
             for pid in inner:
-                _signal(pid, signal.SIGKILL)
+                _signal(pid, signal.SIGKILL, run.pid)
             if not inner:
                 _signal(run.pid, signal.SIGKILL)
 
@@ -329,10 +387,13 @@ class Warden:
         if run.streams and now - run.ended < GRACE and set(run.streams.values()) - {"marker"}:
             return
         inner = _first_process(run.notes.get("status", b""))
-        if inner and inner not in self.orphans and now - run.ended < GRACE:
+        coming = inner and inner not in self.orphans and inner in _children(os.getpid())
+        if coming and now - run.ended < GRACE:
             return
         for descriptor in list(run.streams):
-            self._read(run, descriptor)
+            for _ in range(2 * _PIPE // _CHUNK):  # more than a pipe holds
+                if descriptor in run.streams and not self._read(run, descriptor):
+                    break
             if descriptor in run.streams:
                 self._close(run, descriptor)
         if run.folder is not None:
@@ -354,9 +415,9 @@ class Warden:
                 "started": run.notes.get("marker", b"0")[-1:] != b"0",
                 "killed": run.killed,
                 "truncated": run.truncated,
-                "cpu": max(seconds, run.seen[0]),
+                "cpu": max(seconds, run.seen.seconds),
                 "wall": run.ended - run.began,
-                "memory": memory,
+                "memory": max(memory, run.seen.memory),
                 "status": run.notes.get("status", b"").decode("utf-8", "replace"),
                 "reported": bool(report),
             },
@@ -365,16 +426,24 @@ class Warden:
 
     def _end_all(self) -> None:
         for run in self.runs.values():
-            if run.plan["kind"] == "bare":
-                _kill_group(run.pid)
-            _kill_tree(run.pid)
-            _signal(run.pid, signal.SIGKILL)
-        for run in self.runs.values():
             if run.ended is None:
-                try:
-                    os.waitpid(run.pid, 0)
-                except ChildProcessError:
+                if run.bare:
+                    _kill_group(run.pid)
+                _kill_tree(run.pid)
+                _signal(run.pid, signal.SIGKILL)
+        # What is left comes to this process as its own child, sooner or later.
+        last = time.monotonic() + _END_SECONDS
+        while time.monotonic() < last:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+            except ChildProcessError:
+                break
+            for pid in _children(os.getpid()):
+                _kill_tree(pid)
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.002)
+        for run in self.runs.values():
             if run.folder is not None:
                 shutil.rmtree(run.folder, ignore_errors=True)
 
@@ -417,14 +486,38 @@ def _bare(plan: dict[str, Any], files: dict[str, int], marker: int, folder: str)
     argv = [part.replace("/box/", f"{folder}/") for part in plan["argv"]]
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
     os.write(marker, b"1")
+    namespaces.run_program(argv, env)
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _widen(pipe: int, output: int) -> None:
+    """Let a pipe hold all that may be written, so that a program seldom waits for this process."""
     try:
-        os.execve(argv[0], argv, env)
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, min(_PIPE, output + _CHUNK))
+    except OSError:  # the user's share is used up; it works with less
+        pass
+
+
+def _be_first_to_go() -> None:
+    """If the machine runs out of memory, let the kernel end this process before any other."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
     except OSError:
-        os.write(marker, b"0")
-        raise
+        pass
+
+
+# ---------------------------------------------------------------------------- looking at a box
 
 
 def _children(pid: int) -> list[int]:
+    """The children of a process, those that ended and were not waited for among them."""
+    if not _LISTED:
+        return [child for child, parent in _parents().items() if parent == pid]
     found: list[int] = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -435,49 +528,185 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def _parents() -> dict[int, int]:
+    """Every process of the machine that can be seen -> its parent."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            fields = _stat(int(name))
+            if fields:
+                found[int(name)] = int(fields[1])
+    return found
+
+
+_LISTED = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # few kernels lack it
+
+
 def _tree(pid: int) -> Iterator[int]:
-    """Every process of the box, the outermost first."""
-    waiting = [pid]
+    """A process and every one below it, the outermost first."""
+    waiting, met = [pid], {pid}
     while waiting:
         current = waiting.pop()
         yield current
-        waiting += _children(current)
+        below = [child for child in _children(current) if child not in met]
+        met.update(below)
+        waiting += below
 
 
-def _measure(pid: int) -> tuple[float, int]:
-    """Return seconds of processor time and resident bytes of a process and all below it."""
-    ticks, resident = 0, 0
-    for process in _tree(pid):
-        try:
-            with open(f"/proc/{process}/stat", "rb") as file:
-                ticks += sum(map(int, file.read().rpartition(b")")[2].split()[11:15]))
-            with open(f"/proc/{process}/status", "rb") as file:
-                for line in file:
-                    if line.startswith((b"RssAnon:", b"RssShmem:")):
-                        resident += int(line.split()[1]) * 1024
-        except (OSError, ValueError, IndexError):
-            continue
-    return ticks / _TICKS, resident
-
-
-def _signal(pid: int, number: int) -> None:
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the state on; empty if there is no such process."""
     try:
-        os.kill(pid, number)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name before them is the program's to choose, brackets and all.
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _measure(run: Run) -> int:
+    """Note the processor time of a box so far, and return the bytes of memory it holds now."""
+    first = run.pid
+    if not run.bare:
+        if not run.notes.get("marker"):
+            return 0  # still being built
+        first = next(iter(_children(run.pid)), 0)
+    sight = run.seen
+    processes = dict.fromkeys([*_tree(first), *sight.known] if first else [])
+    known: dict[int, int] = {}
+    ticks, resident, some = 0, 0, 0
+    for pid in processes:
+        fields = _stat(pid)
+        if len(fields) < 20 or sight.known.get(pid, int(fields[19])) != int(fields[19]):
+            continue  # it ended, and the number may be another's by now
+        known[pid] = int(fields[19])
+        own, below = (sum(map(int, fields[at : at + 2])) for at in (11, 13))
+        memory = _memory(pid)
+        if pid == first and not run.bare:  # the sandbox's own, as far as it was there before
+            sight.own = sight.own or (own, memory)
+            own, memory = max(0, own - sight.own[0]), max(0, memory - sight.own[1])
+        else:
+            some = pid
+        ticks += own + below
+        resident += memory
+    # The time of a process goes to the one that waits for it. If none does, the sum falls.
+    if sight.ticks - ticks > 1:
+        sight.lost += sight.ticks - ticks
+    sight.known, sight.ticks = known, ticks
+    sight.seconds = max(sight.seconds, (ticks + sight.lost) / _TICKS)
+    if resident > run.plan["memory"]:  # or is it the same memory, seen from many processes?
+        resident = min(resident, sum(map(_share, known)))
+    if some and not run.bare:
+        resident += _sockets(some, run) + _inodes(some, run)
+    sight.memory = max(sight.memory, resident)
+    return resident
+
+
+_OWN_MEMORY = (b"RssAnon:", b"RssShmem:", b"VmSwap:", b"HugetlbPages:", b"VmPTE:")
+
+
+def _memory(pid: int) -> int:
+    """Bytes of a process that are not a file's, and of the tables that say where they lie."""
+    total = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(_OWN_MEMORY):
+                    total += int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return total
+
+
+_SHARES = (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")
+
+
+def _share(pid: int) -> int:
+    """What `_memory` counts, with memory that several processes share divided among them."""
+    total = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith((b"VmPTE:", b"HugetlbPages:")):
+                    total += int(line.split()[1]) * 1024
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            rows = [line.split() for line in file if line.startswith(_SHARES)]
+    except (OSError, ValueError, IndexError):
+        rows = []
+    return total + sum(int(row[1]) * 1024 for row in rows) if rows else _memory(pid)
+
+
+def _sockets(pid: int, run: Run) -> int:
+    """The most that can wait in the box's sockets: it is the kernel's memory, and nobody's."""
+    if "network" in run.plan["without"]:
+        return 0
+    try:
+        with open(f"/proc/{pid}/net/sockstat", "rb") as file:
+            number = int(file.readline().split()[2])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return max(0, number - _FEW_SOCKETS) * _socket_bytes()
+
+
+@functools.cache
+def _socket_bytes() -> int:
+    try:
+        with open("/proc/sys/net/core/wmem_default", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 212_992
+
+
+def _inodes(pid: int, run: Run) -> int:
+    """The memory limit if there are too many files in the box, which take the kernel's memory.
+
+    A box that was built with a limit of its own never has that many.
+    """
+    if "limit space" in run.plan["without"]:
+        return 0
+    for place in ("box", "tmp", "dev/shm"):
+        try:
+            found = os.statvfs(f"/proc/{pid}/root/{place}")
+        except OSError:
+            continue
+        if found.f_files - found.f_ffree > namespaces.INODES:
+            return int(run.plan["memory"])
+    return 0
+
+
+def _signal(pid: int, number: int, parent: int = 0) -> None:
+    """Send a signal; if ``parent`` is given, only to a child of it.
+
+    A number that was read may be another process's by now. A descriptor cannot become another's.
+    """
+    try:
+        if not parent:
+            os.kill(pid, number)
+            return
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        fields = _stat(pid)
+        if fields and int(fields[1]) == parent:
+            signal.pidfd_send_signal(descriptor, number)
     except OSError:
         pass
+    finally:
+        os.close(descriptor)
 
 
 def _kill_tree(pid: int) -> None:
-    for process in list(_tree(pid))[1:]:
-        _signal(process, signal.SIGKILL)
+    """End everything below a process."""
+    for parent in list(_tree(pid)):
+        for child in _children(parent):
+            _signal(child, signal.SIGKILL, parent)
 
 
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
-    except OSError as error:
-        if error.errno not in (errno.ESRCH, errno.EPERM):
-            raise
+    except OSError:
+        pass
 
 
 def main() -> None:
@@ -486,6 +715,9 @@ def main() -> None:
     settings = json.loads(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
     settings["places"] = {}
     if os.getuid() == 0:
         settings["places"] = namespaces.bind_private(settings["private"])

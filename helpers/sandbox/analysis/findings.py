@@ -1,25 +1,40 @@
-"""What is bad in a program: smells and weak places, from several tools, in one form."""
+"""What is bad in a program: smells and weak places, from several tools, in one form.
+
+Tools that are programs run in the box, with the program as a file that they read. None of them is
+given a way to be told by the program's own comments to keep silent.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records import MIB, Limits, SandboxError
-from .syntax import nodes
+from helpers.project import BookError, UsageError
+
+from ..languages import LANGUAGES, Toolchain, find
+from ..records import MIB, Execution, Limits, NotAvailable, SandboxError, to_bytes
+from . import metrics
+from .rules import weak_places
+from .syntax import checked, cut, plain
 
 if TYPE_CHECKING:
     from ..engine import Sandbox
 
 TOOL_LIMITS = Limits(
-    cpu_seconds=30, wall_seconds=90, memory_bytes=1024 * MIB, processes=64, file_bytes=64 * MIB,
-    output_bytes=8 * MIB, open_files=512,
+    cpu_seconds=30, wall_seconds=90, memory_bytes=1024 * MIB, processes=256, file_bytes=64 * MIB,
+    output_bytes=8 * MIB, open_files=1024,
 )  # fmt: skip
 _TOO_MANY_LINES, _TOO_MANY_PARAMETERS, _TOO_COMPLEX, _TOO_DEEP = 50, 5, 10, 5
+_MESSAGE = 300  # characters of a finding
+_MAX_FINDINGS = 1000  # of one tool
+DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,7 @@ class Finding:
     ----------
     tool, rule : who says it, and by which rule
     severity : ``low``, ``medium`` or ``high``
+    line, column : where, from 1 on; 0 if the tool does not say
     cwe : the weakness in the common list, such as ``CWE-78``; empty if there is none
     """
 
@@ -39,93 +55,152 @@ class Finding:
     line: int
     message: str
     cwe: str = ""
+    column: int = 0
 
 
-# Weak places that a reader of the text can see: rule, languages, pattern, severity, message, CWE.
-_RULES: tuple[tuple[str, str, str, str, str, str], ...] = (
-    ("shell", "python", r"\bos\.(?:system|popen)\s*\(", "high",
-     "a command goes through a shell", "CWE-78"),
-    ("shell", "python", r"\bsubprocess\.\w+\(.*shell\s*=\s*True", "high",
-     "a command goes through a shell", "CWE-78"),
-    ("evaluate", "python ruby javascript typescript", r"(?<![\w.])(?:eval|exec)\s*\(", "high",
-     "text is executed as a program", "CWE-95"),
-    ("evaluate", "javascript typescript", r"\bnew Function\s*\(", "high",
-     "text is executed as a program", "CWE-95"),
-    ("evaluate", "bash", r"(?:^|[;&|]\s*)eval\s", "high", "text is executed as a command",
-     "CWE-95"),
-    ("deserialise", "python", r"\b(?:pickle|marshal|shelve)\.loads?\s*\(|\byaml\.load\s*\(", "high",
-     "data can carry a program", "CWE-502"),
-    ("deserialise", "java", r"\bObjectInputStream\b", "high", "data can carry a program",
-     "CWE-502"),
-    ("deserialise", "ruby", r"\b(?:Marshal|YAML)\.load\b", "high", "data can carry a program",
-     "CWE-502"),
-    ("deserialise", "csharp", r"\bBinaryFormatter\b", "high", "data can carry a program",
-     "CWE-502"),
-    ("shell", "java", r"\bRuntime\.getRuntime\(\)\.exec\b|\bProcessBuilder\b", "medium",
-     "a program is started", "CWE-78"),
-    ("shell", "javascript typescript", r"\bchild_process\b|\bexecSync\s*\(", "medium",
-     "a program is started", "CWE-78"),
-    ("shell", "ruby", r"`[^`]*#\{|\bsystem\s*\(|%x[\[({]", "high",
-     "a command goes through a shell", "CWE-78"),
-    ("shell", "c cpp", r"\b(?:system|popen)\s*\(", "high", "a command goes through a shell",
-     "CWE-78"),
-    ("shell", "go", r"\bexec\.Command\s*\(\s*\"(?:sh|bash)\"", "high",
-     "a command goes through a shell", "CWE-78"),
-    ("shell", "rust", r"Command::new\(\s*\"(?:sh|bash)\"", "high",
-     "a command goes through a shell", "CWE-78"),
-    ("shell", "csharp", r"\bProcess\.Start\s*\(", "medium", "a program is started", "CWE-78"),
-    ("overflow", "c cpp", r"\b(?:gets|strcpy|strcat|sprintf|vsprintf)\s*\(", "high",
-     "a copy without a limit", "CWE-120"),
-    ("overflow", "c cpp", r"\bscanf\s*\(\s*\"[^\"]*%s", "high", "a read without a limit",
-     "CWE-120"),
-    ("format", "c cpp", r"\bprintf\s*\(\s*[A-Za-z_]\w*\s*\)", "medium",
-     "input may be taken for a format", "CWE-134"),
-    ("unsafe", "rust", r"\bunsafe\s*(?:\{|fn\b)", "medium", "checks of memory are off", "CWE-119"),
-    ("unsafe", "csharp", r"\bunsafe\b", "medium", "checks of memory are off", "CWE-119"),
-    ("secret", "*", r"(?i)\b(?:password|passwd|secret|api_?key|token)\w*\s*(?::=|[:=])\s*[\"'][^\"']{4,}",
-     "medium", "a secret stands in the text", "CWE-798"),
-    ("sql", "*", r"(?i)[\"'](?:select|insert|update|delete)\b[^\"']*[\"']\s*(?:\+|\.\.|%\s*[(\w])"
-     r"|f[\"'](?:select|insert|update|delete)\b[^\"']*\{", "high",
-     "a query is put together from texts", "CWE-89"),
-    ("random", "python", r"\brandom\.(?:random|randint|choice)\b.*(?:token|password|key)", "medium",
-     "a secret from a generator that can be guessed", "CWE-330"),
-    ("hash", "*", r"(?i)\b(?:md5|sha1)\s*\(|\"(?:MD5|SHA-?1)\"", "low", "a weak hash", "CWE-327"),
-    ("unquoted", "bash", r"\brm\s+-\w*r\w*\s+\$", "high", "a path that may split or be empty",
-     "CWE-78"),
-)  # fmt: skip
+@dataclass(frozen=True)
+class Report:
+    """What several tools say about one program.
+
+    Attributes
+    ----------
+    findings : in the order of their lines
+    tools : each tool -> ``done``, or ``not available: why``
+    """
+
+    findings: tuple[Finding, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+Maker = Callable[[], list[Finding]]
 
 
 def security(code: str, language: str) -> list[Finding]:
-    """Find weak places by rules on the text, for every language. Comments are left out.
+    """Find weak places by our own rules on the syntax tree, for every language.
 
     The rules see what is written, not what happens: a finding is a place to look at, and no
     finding is no proof.
     """
-    blank = _without_comments(code, language)
+    return [Finding("rules", **entry) for entry in weak_places(code, language)]
+
+
+def security_report(box: Sandbox | None, code: str, language: str) -> Report:
+    """Find weak places by every tool for the language: our rules, bandit, the analyser of gcc."""
+    tools: dict[str, Maker] = {"rules": lambda: security(code, language)}
+    if language == "python":
+        tools["bandit"] = lambda: bandit(_needed(box), code)
+    elif language == "c":
+        tools["gcc -fanalyzer"] = lambda: analyser_of_gcc(_needed(box), code)
+    return _report(tools)
+
+
+def smells(box: Sandbox | None, code: str, language: str) -> list[Finding]:
+    """Remarks on style and risk: for every language by size and nesting, and by its own tools.
+
+    Functions of more than 50 lines, with more than five parameters, or a complexity above ten,
+    and blocks nested deeper than five, count as smells in every language. For Python pylint is
+    asked, for Bash shellcheck, for the others the compiler's warnings. Which of them could be
+    asked is in `smell_report`.
+    """
+    return list(smell_report(box, code, language).findings)
+
+
+def smell_report(box: Sandbox | None, code: str, language: str) -> Report:
+    """Return what `smells` does, with the tools that were asked."""
+    tools: dict[str, Maker] = {"sizes": lambda: sizes(code, language)}
+    if language == "python":
+        tools["pylint"] = lambda: pylint(_needed(box), code)
+    elif language == "bash":
+        tools["shellcheck"] = lambda: shellcheck(_needed(box), code)
+    elif language in _COMPILERS:
+        name = _COMPILERS[language].title
+        tools[name] = lambda: compiler_warnings(_needed(box), code, language)
+    return _report(tools)
+
+
+def _report(tools: Mapping[str, Maker]) -> Report:
+    found: list[Finding] = []
+    said = {}
+    for name, make in tools.items():
+        try:
+            found += make()[:_MAX_FINDINGS]
+            said[name] = DONE
+        except BookError as error:
+            said[name] = f"not available: {str(error).rstrip('.')}"
+    found.sort(key=lambda f: (f.line, f.column, f.tool, f.rule))
+    return Report(tuple(found), said)
+
+
+def _needed(box: Sandbox | None) -> Sandbox:
+    if box is None:
+        raise NotAvailable("it is a program, so it needs a sandbox.")
+    return box
+
+
+# ------------------------------------------------------------------ by the text alone
+
+
+def sizes(code: str, language: str) -> list[Finding]:
+    """Return the smells that can be counted, in any language."""
     found = []
-    for rule, languages, pattern, severity, message, cwe in _RULES:
-        if languages != "*" and language not in languages.split():
-            continue
-        for match in re.finditer(pattern, blank, re.MULTILINE):
-            line = blank.count("\n", 0, match.start()) + 1
-            found.append(Finding("rules", rule, severity, line, message, cwe))
-    return sorted(set(found), key=lambda f: (f.line, f.rule))
+    for function in metrics.cyclomatic(code, language):
+        for value, most, rule, what in (
+            (function.lines, _TOO_MANY_LINES, "long function", "lines"),
+            (function.parameters, _TOO_MANY_PARAMETERS, "many parameters", "parameters"),
+            (function.complexity, _TOO_COMPLEX, "complex function", "complexity"),
+        ):
+            if value > most:
+                message = f"{function.name} has {value} ({what}); at most {most} is easy to read"
+                found.append(Finding("sizes", rule, "medium", function.line, message))
+    depth, line = nesting(code, language)
+    if depth > _TOO_DEEP:
+        message = f"{depth} blocks lie in one another"
+        found.append(Finding("sizes", "deep nesting", "medium", line, message))
+    return found
 
 
-def _without_comments(code: str, language: str) -> str:
-    lines = code.split("\n")
-    for node in nodes(code, language):
-        if "comment" in node.kind and node.text:
-            for offset, part in enumerate(node.text.split("\n")):
-                place = node.line - 1 + offset
-                if place < len(lines):
-                    lines[place] = lines[place].replace(part, " " * len(part))
-    return "\n".join(lines)
+def nesting(code: str, language: str) -> tuple[int, int]:
+    """Return how deep blocks are nested, and the line of the deepest."""
+    return metrics.nesting(code, language)
+
+
+# ------------------------------------------------------------------ tools of this environment
 
 
 def packages() -> str:
-    """The folder of this environment's packages, to be shown to a box."""
+    """The folder of this environment's packages, which a box may be shown."""
     return sysconfig.get_paths()["purelib"]
+
+
+@cache
+def places(name: str) -> tuple[str, ...]:
+    """Return the files and folders of a package and of all that it needs, and nothing else.
+
+    Raises
+    ------
+    NotAvailable : if the package is not installed
+    """
+    found: set[str] = set()
+    todo, seen = [name], set()
+    while todo:
+        current = todo.pop()
+        if current.lower() in seen:
+            continue
+        seen.add(current.lower())
+        try:
+            package = importlib.metadata.distribution(current)
+        except importlib.metadata.PackageNotFoundError:
+            if current == name:
+                raise NotAvailable(f"{name} is not installed: pip install {name}.") from None
+            continue  # needed elsewhere only, such as on another system
+        for file in package.files or ():
+            top = file.parts[0]
+            if top not in ("..", "__pycache__") and not top.endswith(".pth"):
+                found.add(str(package.locate_file(top)))
+        for requirement in package.requires or ():
+            if "extra ==" not in requirement:
+                todo.append(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
+    return tuple(sorted(place for place in found if Path(place).exists()))
 
 
 def tool(
@@ -134,181 +209,341 @@ def tool(
     files: dict[str, bytes],
     stdin: bytes = b"",
     limits: Limits = TOOL_LIMITS,
-) -> tuple[int | None, str, str]:
+    package: str = "",
+) -> Execution:
     """Run a Python program of this environment in a box.
 
-    Returns
-    -------
-    Its exit status, stdout and stderr.
+    Parameters
+    ----------
+    package : the package that it needs; only this and what it needs in turn is shown to the box
 
     Raises
     ------
+    NotAvailable : if the package is not here, or this user may not show its folder to a box
     SandboxError : if it could not be run, or was ended by a limit
     """
-    folder = packages()
-    ran = box.execute(
-        [box.python, "-s", "-B", *arguments], files, stdin, limits, mounts=[folder],
-        env={"PYTHONPATH": folder, "PYTHONWARNINGS": "ignore", "XDG_CACHE_HOME": "/tmp"},
-        address_space=False,
-    )  # fmt: skip
+    shown = tuple(getattr(getattr(box, "backend", None), "mounts", ()))
+    mounts = () if packages() in shown or not package else places(package)
+    try:
+        ran = box.execute(
+            [box.python, "-s", "-B", *arguments], files, stdin, limits, mounts=mounts,
+            env={"PYTHONPATH": packages(), "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0",
+                 "PYTHONIOENCODING": "utf-8", "XDG_CACHE_HOME": "/tmp"},
+            address_space=False,
+        )  # fmt: skip
+    except UsageError as error:  # a folder that only its owner can read
+        raise NotAvailable(
+            f"{package or 'it'} cannot be shown to the box ({str(error).split(':')[0]}): "
+            "make the sandbox with mounts=[helpers.sandbox.analysis.findings.packages()]."
+        ) from None
+    return _ended(ran, package or "the driver")
+
+
+def _ended(ran: Execution, name: str) -> Execution:
     if ran.problem or ran.killed_for:
         what = ran.problem or f"its limit of {ran.killed_for}"
-        raise SandboxError(f"The tool {arguments[-1]!r} was ended: {what}.")
-    out, err = (part.decode("utf-8", "replace") for part in (ran.stdout, ran.stderr))
-    return ran.exit_code, out, err
+        raise SandboxError(f"{name} was ended: {what}.")
+    return ran
 
 
 def pylint(box: Sandbox, code: str) -> list[Finding]:
-    """What pylint says about a Python program, run in a box."""
-    options = ["--output-format=json2", "--persistent=n", "--score=n", "--disable=C0114,C0116"]
-    _, out, err = tool(box, ["-m", "pylint", *options, "main.py"], {"main.py": code.encode()})
+    """What pylint says about a Python program, run in a box. Comments cannot switch it off.
+
+    Pylint is a program under the GNU licence, and is used as a program only.
+    """
+    checked(code)
+    options = ["--rcfile=pylintrc", "--output-format=json2", "main.py"]
+    files = {"main.py": to_bytes(code.replace("pylint:", "pylint;")), "pylintrc": _PYLINTRC}
+    ran = tool(box, ["-m", "pylint", *options], files, package="pylint")
     severity = {"error": "high", "fatal": "high", "warning": "medium"}
     return [
         Finding(
-            "pylint", f"{m['messageId']} {m['symbol']}", severity.get(m["type"], "low"),
-            int(m["line"]), m["message"].split("\n")[0],
+            "pylint", _text(m, "messageId") + " " + _text(m, "symbol"),
+            severity.get(_text(m, "type"), "low"), _number(m, "line"),
+            _first(m.get("message")), "", _number(m, "column") + 1,
         )
-        for m in _json(out, err, "pylint").get("messages", [])
+        for m in _entries(ran, "messages", "pylint")
     ]  # fmt: skip
 
 
-def bandit(box: Sandbox, code: str) -> list[Finding]:
-    """What bandit says about a Python program, run in a box."""
-    _, out, err = tool(
-        box, ["-m", "bandit", "-q", "-f", "json", "main.py"], {"main.py": code.encode()}
-    )
-    return [
-        Finding(
-            "bandit", f"{r['test_id']} {r['test_name']}", r["issue_severity"].lower(),
-            int(r["line_number"]), r["issue_text"].split("\n")[0],
-            f"CWE-{r['issue_cwe']['id']}" if r.get("issue_cwe", {}).get("id") else "",
-        )
-        for r in _json(out, err, "bandit").get("results", [])
-    ]  # fmt: skip
-
-
-_LIZARD = """\
-import json, sys
-sys.setrecursionlimit(5000)
-import lizard
-found = lizard.analyze_file.analyze_source_code(sys.argv[1], sys.stdin.read())
-print(json.dumps([
-    [f.name, f.start_line, f.nloc, f.cyclomatic_complexity, len(f.full_parameters)]
-    for f in found.function_list
-]))
+_PYLINTRC = b"""\
+[MAIN]
+jobs=1
+persistent=no
+load-plugins=
+[MESSAGES CONTROL]
+disable=missing-module-docstring,missing-class-docstring,missing-function-docstring,
+    missing-final-newline,invalid-name
+[REPORTS]
+score=no
 """
 
 
-def lizard_functions(box: Sandbox, code: str, language: str) -> list[list[Any]]:
-    """Name, line, lines, complexity and parameters of each function, by lizard in a box."""
-    from ..languages import LANGUAGES
-
-    ending = {"bash": "sh", "csharp": "cs"}.get(language, LANGUAGES[language].extension)
-    status, out, err = tool(box, ["-c", _LIZARD, f"p.{ending}"], {}, code.encode())
-    if status:
-        raise SandboxError(f"lizard cannot read this program: {_last(err)}")
-    found: list[list[Any]] = json.loads(out)
+def bandit(box: Sandbox, code: str) -> list[Finding]:
+    """What bandit says about a Python program, run in a box. Comments cannot switch it off."""
+    checked(code)
+    options = ["-q", "-f", "json", "--ignore-nosec", "main.py"]
+    files = {"main.py": to_bytes(code)}
+    ran = tool(box, ["-m", "bandit", *options], files, package="bandit")
+    found = []
+    for entry in _entries(ran, "results", "bandit"):
+        cwe = entry.get("issue_cwe")
+        number = cwe.get("id") if isinstance(cwe, dict) else None
+        found.append(
+            Finding(
+                "bandit", _text(entry, "test_id") + " " + _text(entry, "test_name"),
+                _text(entry, "issue_severity").lower(), _number(entry, "line_number"),
+                _first(entry.get("issue_text")), f"CWE-{number}" if number else "",
+                _number(entry, "col_offset") + 1,
+            )
+        )  # fmt: skip
     return found
 
 
-def shellcheck(box: Sandbox, code: str) -> list[Finding] | None:
-    """What shellcheck says about a Bash program, run in a box; None if it is not here."""
-    import shutil
+def shellcheck(box: Sandbox, code: str) -> list[Finding]:
+    """What shellcheck says about a Bash program, run in a box. Comments cannot switch it off.
 
-    from ..backends import PATH
-
-    if shutil.which("shellcheck", path=PATH) is None:
-        return None
-    ran = box.execute(
-        ["shellcheck", "-s", "bash", "-f", "json1", "main.sh"], {"main.sh": code.encode()},
-        limits=TOOL_LIMITS, address_space=False,
-    )  # fmt: skip
+    Raises
+    ------
+    NotAvailable : if the program is not in the box
+    """
+    checked(code)
+    silenced = code.replace("shellcheck", "shell_heck")  # as long, so that columns stay
+    argv = ["shellcheck", "--norc", "-s", "bash", "-f", "json1", "main.sh"]
+    ran = _program(box, argv, {"main.sh": to_bytes(silenced)}, "shellcheck (Debian: shellcheck)")
     severity = {"error": "high", "warning": "medium"}
-    comments = _json(ran.stdout.decode("utf-8", "replace"), "", "shellcheck").get("comments", [])
     return [
-        Finding("shellcheck", f"SC{c['code']}", severity.get(c["level"], "low"), c["line"],
-                c["message"])
-        for c in comments
+        Finding(
+            "shellcheck", f"SC{_number(c, 'code')}", severity.get(_text(c, "level"), "low"),
+            _number(c, "line"), _first(c.get("message")), "", _number(c, "column"),
+        )
+        for c in _entries(ran, "comments", "shellcheck")
     ]  # fmt: skip
 
 
-def warnings_of_gcc(box: Sandbox, code: str, language: str) -> list[Finding]:
-    """The warnings of the C or C++ compiler, run in a box."""
-    program, name = ("gcc", "main.c") if language == "c" else ("g++", "main.cpp")
-    standard = "-std=c17" if language == "c" else "-std=c++17"
+def _program(
+    box: Sandbox,
+    argv: list[str],
+    files: dict[str, bytes],
+    install: str,
+    chain: Toolchain | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Execution:
+    """Run a program of the box's own system."""
     ran = box.execute(
-        [program, standard, "-fsyntax-only", "-Wall", "-Wextra", "-fdiagnostics-format=json", name],
-        {name: code.encode()}, limits=TOOL_LIMITS, address_space=False,
+        argv, files, b"", TOOL_LIMITS, mounts=chain.mounts if chain else (),
+        env={"PYTHONIOENCODING": "utf-8"} | dict(env or {}), address_space=False,
     )  # fmt: skip
-    found = []
-    for match in re.finditer(r"^\[.*\]$", ran.stderr.decode("utf-8", "replace"), re.MULTILINE):
-        for entry in json.loads(match[0]):
-            if entry["kind"] in ("warning", "error") and entry["locations"]:
-                line = entry["locations"][0]["caret"]["line"]
-                severity = "high" if entry["kind"] == "error" else "medium"
-                rule = entry.get("option", entry["kind"])
-                found.append(Finding(program, rule, severity, line, entry["message"]))
-    return found
+    missing = ran.exit_code == 127 or (ran.exit_code is None and "No such file" in ran.problem)
+    if missing:
+        raise NotAvailable(f"{argv[0]} is not there: install {install}.")
+    return _ended(ran, argv[0])
 
 
-def smells(box: Sandbox, code: str, language: str) -> list[Finding]:
-    """Remarks on style and risk: for every language by size and nesting, and by its own tools.
+# ------------------------------------------------------------------ compilers
 
-    Functions of more than 50 lines, with more than five parameters, or a complexity above ten,
-    and blocks nested deeper than five, count as smells in every language. For Python pylint is
-    asked, for Bash shellcheck, for C and C++ the compiler's warnings.
+_Argv = Callable[[Toolchain, str], list[str]]
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    """How a compiler is asked for its warnings.
+
+    Attributes
+    ----------
+    line : pattern of a message, with the groups line, kind and message, and if it has them
+        column, rule and again
     """
-    found = []
-    for name, line, lines, complexity, parameters in lizard_functions(box, code, language):
-        for value, most, rule, what in (
-            (lines, _TOO_MANY_LINES, "long function", "lines"),
-            (parameters, _TOO_MANY_PARAMETERS, "many parameters", "parameters"),
-            (complexity, _TOO_COMPLEX, "complex function", "complexity"),
-        ):
-            if value > most:
-                found.append(
-                    Finding("lizard", rule, "medium", line, f"{name} has {value} ({what})")
-                )
-    depth, line = nesting(code, language)
-    if depth > _TOO_DEEP:
-        found.append(Finding("tree", "deep nesting", "medium", line, f"{depth} blocks deep"))
-    if language == "python":
-        found += pylint(box, code)
-    elif language == "bash":
-        found += shellcheck(box, code) or []
-    elif language in ("c", "cpp"):
-        found += warnings_of_gcc(box, code, language)
-    return sorted(found, key=lambda f: (f.line, f.tool, f.rule))
+
+    title: str
+    argv: _Argv
+    line: re.Pattern[str]
 
 
-_NESTING = re.compile(
-    r"^(?:if|for|while|do|switch|try|with|match|case|foreach|loop|unless|until)\w*"
-    r"_?(?:statement|expression|loop|clause)?$"
+_GNU = re.compile(
+    r"^(?:\./)?main\.\w+:(?P<line>\d+):(?P<column>\d+): (?P<kind>warning|error|fatal error): "
+    r"(?P<message>.*?)(?: \[(?P<rule>-W[^\]]+)\])?$"
+)
+_PARENTHESES = re.compile(
+    r"^main\.\w+\((?P<line>\d+),(?P<column>\d+)\): (?P<kind>warning|error) (?P<rule>\w+): "
+    r"(?P<message>.*)$"
 )
 
 
-def nesting(code: str, language: str) -> tuple[int, int]:
-    """Return how deep blocks are nested, and the line of the deepest."""
-    open_depths: list[int] = []
-    deepest, place = 0, 1
-    for node in nodes(code, language):
-        while open_depths and node.depth <= open_depths[-1]:
-            open_depths.pop()
-        if node.named and not node.text and _NESTING.match(node.kind):
-            open_depths.append(node.depth)
-            if len(open_depths) > deepest:
-                deepest, place = len(open_depths), node.line
-    return deepest, place
+def _tsc(*options: str) -> _Argv:
+    def argv(chain: Toolchain, name: str) -> list[str]:
+        return [
+            chain.programs["node"], "--max-old-space-size=800", chain.programs["tsc"], "--noEmit",
+            *options, "--noUnusedLocals", "--noImplicitReturns", "--noFallthroughCasesInSwitch",
+            "--target", "es2022", "--moduleDetection", "force", "--esModuleInterop",
+            "--types", "node", "--typeRoots", chain.programs["types"], "--skipLibCheck",
+            "--pretty", "false", name,
+        ]  # fmt: skip
+
+    return argv
 
 
-def _json(out: str, err: str, name: str) -> dict[str, Any]:
+_COMPILERS = {
+    "c": _Compiler(
+        "gcc",
+        lambda chain, name: [
+            chain.programs["gcc"], "-std=gnu17", "-fsyntax-only", "-Wall", "-Wextra", name,
+        ],
+        _GNU,
+    ),
+    "cpp": _Compiler(
+        "g++",
+        lambda chain, name: [
+            chain.programs["g++"], "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", name,
+        ],
+        _GNU,
+    ),
+    "java": _Compiler(
+        "javac",
+        lambda chain, name: [
+            chain.programs["javac"], "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1",
+            "-J-Xmx512m", "-Xlint:all", "-proc:none", "-encoding", "UTF-8", "-d", "/tmp", name,
+        ],
+        re.compile(
+            r"^[\w$]+\.java:(?P<line>\d+): (?:(?P<kind>warning|error): )"
+            r"(?:\[(?P<rule>\w+)\] )?(?P<message>.*)$"
+        ),
+    ),
+    "csharp": _Compiler(
+        "mcs",
+        lambda chain, name: [
+            chain.programs["mcs"], "-nologo", "-warn:4", "-langversion:latest",
+            "-out:/tmp/main.exe", name,
+        ],
+        _PARENTHESES,
+    ),
+    "go": _Compiler(
+        "go vet",
+        lambda chain, name: [chain.programs["go"], "vet", name],
+        re.compile(r"^(?:vet: )?\./main\.go:(?P<line>\d+):(?P<column>\d+): (?P<message>.*)$"),
+    ),
+    "ruby": _Compiler(
+        "ruby -w",
+        lambda chain, name: [chain.programs["ruby"], "-wc", name],
+        re.compile(r"^main\.rb:(?P<line>\d+): (?:(?P<kind>warning): )?(?P<message>.*)$"),
+    ),
+    "rust": _Compiler(
+        "rustc",
+        lambda chain, name: [
+            chain.programs["rustc"], "--edition", "2021", "--emit=metadata", "-o", "/tmp/main",
+            "--error-format=short", name,
+        ],
+        re.compile(
+            r"^main\.rs:(?P<line>\d+):(?P<column>\d+): (?P<kind>warning|error)"
+            r"(?:\[(?P<rule>\w+)\])?: (?P<message>.*)$"
+        ),
+    ),
+    "typescript": _Compiler("tsc", _tsc("--strict"), _PARENTHESES),
+    "javascript": _Compiler("tsc", _tsc("--allowJs", "--checkJs"), _PARENTHESES),
+}  # fmt: skip
+
+
+def compiler_warnings(box: Sandbox, code: str, language: str) -> list[Finding]:
+    """The warnings of a language's compiler or interpreter, run in a box.
+
+    Raises
+    ------
+    NotAvailable : if it is not here
+    UsageError : for a language without one
+    """
+    checked(code)
+    if language not in _COMPILERS:
+        raise UsageError(f"There is no compiler of {language!r}: {', '.join(_COMPILERS)}.")
+    compiler = _COMPILERS[language]
+    entry = LANGUAGES[language]
+    chain = _toolchain(box, "typescript" if language == "javascript" else language)
+    name = entry.source_name(code)
+    if language in ("javascript", "typescript"):
+        name = f"main.{entry.extension}"
+    ran = _program(
+        box, compiler.argv(chain, name), {name: to_bytes(code)}, entry.install, chain,
+        {**entry.env, **entry.compile_env},
+    )  # fmt: skip
+    found = []
+    for line in (ran.stderr + ran.stdout).decode("utf-8", "replace").splitlines():
+        match = compiler.line.match(line[:2000])
+        if match:
+            parts = match.groupdict()
+            kind = parts.get("kind") or "warning"
+            # What tsc calls an error of style is none of the program's.
+            error = "error" in kind and not re.match(r"TS(?:6|70)\d+$", parts.get("rule") or "")
+            found.append(
+                Finding(
+                    compiler.title, parts.get("rule") or kind, "high" if error else "medium",
+                    int(parts["line"]), _first(parts["message"]), "",
+                    int(parts.get("column") or 0),
+                )
+            )  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def analyser_of_gcc(box: Sandbox, code: str) -> list[Finding]:
+    """What gcc finds in a C program when it follows its ways, such as memory that is freed twice.
+
+    Raises
+    ------
+    NotAvailable : if the compiler of C is not gcc, or too old
+    """
+    checked(code)
+    chain = _toolchain(box, "c")
+    argv = [
+        chain.programs["gcc"], "-std=gnu17", "-fanalyzer", "-fdiagnostics-path-format=none", "-c",
+        "-o", "/tmp/main.o", "main.c",
+    ]  # fmt: skip
+    ran = _program(box, argv, {"main.c": to_bytes(code)}, LANGUAGES["c"].install, chain)
+    said = ran.stderr.decode("utf-8", "replace")
+    if "fanalyzer" in said and "unrecognized" in said:
+        raise NotAvailable("this C compiler has no -fanalyzer: install gcc 10 or later.")
+    found = []
+    for line in said.splitlines():
+        match = _GNU.match(line[:2000])
+        if match and (match["rule"] or "").startswith("-Wanalyzer"):
+            message, _, cwe = match["message"].partition(" [CWE-")
+            found.append(
+                Finding(
+                    "gcc -fanalyzer", match["rule"], "high", int(match["line"]), _first(message),
+                    f"CWE-{cwe.rstrip(']')}" if cwe else "", int(match["column"]),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _toolchain(box: Sandbox, language: str) -> Toolchain:
+    """The toolchain that a box uses; for other boxes the one of this machine."""
+    known = getattr(box, "_toolchains", {})
+    chain = known.get(language) if language in known else find(language)
+    if not isinstance(chain, Toolchain):
+        raise NotAvailable(f"{LANGUAGES[language].title} is {chain}.")
+    return chain
+
+
+# ------------------------------------------------------------------ reading what tools write
+# A tool reads a hostile program, so what it writes is not trusted to have its usual form.
+
+
+def _entries(ran: Execution, name: str, who: str) -> list[dict[str, Any]]:
     try:
-        found = json.loads(out)
-    except ValueError:
-        raise SandboxError(f"{name} gave no report: {_last(err or out)}") from None
-    return found if isinstance(found, dict) else {}
+        data = json.loads(ran.stdout.decode("utf-8", "replace"))
+        return [entry for entry in data[name] if isinstance(entry, dict)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said = (ran.stderr or ran.stdout).decode("utf-8", "replace").strip().splitlines()
+        last = cut(plain(said[-1]), 200) if said else "it said nothing"
+        raise SandboxError(f"{who} gave no report: {last}.") from None
 
 
-def _last(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:200] if lines else "it said nothing."
+def _text(entry: dict[str, Any], name: str) -> str:
+    return cut(plain(str(entry.get(name) or "")), 100)
+
+
+def _number(entry: dict[str, Any], name: str) -> int:
+    value = entry.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _first(message: object) -> str:
+    return cut(plain(str(message or "").split("\n", 1)[0].strip()), _MESSAGE)

@@ -1,222 +1,35 @@
 """What a Python program does when it runs: coverage, profile, and inputs that make it fail.
 
-All of it runs in the box. The driver and the program share a process there, so a hostile program
-could write a false report: coverage and profile are advice, never a verdict.
+All of it runs in the box, by `helpers.sandbox.analysis.driver`. The program and what observes it
+share a process there, so a hostile program could lie about its own run: coverage and profile are
+advice, never a verdict.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from helpers.project import UsageError
 
-from ..records import Execution, Limits, SandboxError, Test, to_bytes
-from .findings import TOOL_LIMITS, packages
+from ..records import MIB, Limits, SandboxError, Test, to_bytes
+from .findings import TOOL_LIMITS, tool
+from .syntax import checked, cut, plain
 
 if TYPE_CHECKING:
     from ..engine import Sandbox
 
-# The report leaves by a copy of stdout that the program does not know, behind a word that it
-# cannot guess.
-_DRIVER_HEAD = """\
-import io, json, os, sys
-job = json.loads(sys.stdin.buffer.read())
-report_to = os.dup(1)
-nonce = job.pop("nonce")
-def report(data, nonce=nonce):
-    os.write(report_to, (nonce + json.dumps(data)).encode())
-del nonce
-"""
-
-_COVERAGE = (
-    _DRIVER_HEAD
-    + """\
-import coverage
-found = []
-for text in job["inputs"]:
-    measure = coverage.Coverage(data_file=None, branch=True, include=["main.py"])
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8")
-    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-    failed = ""
-    code = compile(open("main.py", encoding="utf-8").read(), os.path.abspath("main.py"), "exec")
-    measure.start()
-    try:
-        exec(code, {"__name__": "__main__", "__file__": "main.py"})
-    except SystemExit:
-        pass
-    except BaseException as error:
-        failed = type(error).__name__
-    measure.stop()
-    _, statements, _, missing, _ = measure.analysis2("main.py")
-    arcs = sorted(measure.get_data().arcs(os.path.abspath("main.py")) or [])
-    found.append({"statements": statements, "missing": missing, "failed": failed, "arcs": arcs})
-report(found)
-"""
-)
-
-_PROFILE = (
-    _DRIVER_HEAD
-    + """\
-import cProfile, pstats, time
-code = compile(open("main.py", encoding="utf-8").read(), "main.py", "exec")
-text = job["inputs"][0].encode("utf-8", "surrogatepass")
-def prepared():
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text), "utf-8")
-    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-    return {"__name__": "__main__", "__file__": "main.py"}
-def run(space):
-    try:
-        exec(code, space)
-    except SystemExit:
-        pass
-    except BaseException as error:
-        return type(error).__name__
-    return ""
-profile = cProfile.Profile()
-space = prepared()
-profile.enable()
-failed = run(space)
-profile.disable()
-rows = [
-    {"ncalls": calls, "tottime": own, "cumtime": total, "function": f"{name}:{line}({what})"}
-    for (name, line, what), (_, calls, own, total, _) in pstats.Stats(profile).stats.items()
-]
-hits, spent, last = {}, {}, [None, 0.0]
-def trace(frame, event, argument):
-    if frame.f_code.co_filename != "main.py":
-        return None
-    now = time.perf_counter()
-    if last[0] is not None:
-        spent[last[0]] = spent.get(last[0], 0.0) + now - last[1]
-    if event == "line":
-        hits[frame.f_lineno] = hits.get(frame.f_lineno, 0) + 1
-    last[:] = [frame.f_lineno, time.perf_counter()]
-    return trace
-space = prepared()
-sys.settrace(trace)
-run(space)
-sys.settrace(None)
-if last[0] is not None:
-    spent[last[0]] = spent.get(last[0], 0.0) + time.perf_counter() - last[1]
-lines = [[line, hits[line], spent.get(line, 0.0)] for line in sorted(hits)]
-report({"functions": rows, "lines": lines, "failed": failed})
-"""
-)
-
-_FUZZ = (
-    _DRIVER_HEAD
-    + """\
-import random, signal
-class Slow(BaseException):
-    pass
-def stop(*_):
-    raise Slow
-signal.signal(signal.SIGVTALRM, stop)
-def load(name):
-    return compile(open(name, encoding="utf-8").read(), name, "exec")
-programs = {name: load(name) for name in ["main.py", *(["oracle.py"] if job["oracle"] else [])]}
-PIECES = ["0", "-1", "1", "2", "999999999999", "a", "", " ", "\\n", "0.5", "-", "é", "x" * 50]
-def run(name, text):
-    arcs = set()
-    before = [None]
-    def trace(frame, event, argument):
-        if frame.f_code.co_filename != name:
-            return None
-        if event == "line":
-            arcs.add((before[0], frame.f_lineno))
-            before[0] = frame.f_lineno
-        return trace
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8")
-    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-    failed = ""
-    signal.setitimer(signal.ITIMER_VIRTUAL, job["seconds"])
-    sys.settrace(trace)
-    try:
-        exec(programs[name], {"__name__": "__main__", "__file__": name})
-    except SystemExit as error:
-        failed = "" if error.code in (None, 0) else "SystemExit"
-    except Slow:
-        failed = "Slow"
-    except BaseException as error:
-        failed = type(error).__name__
-        line = error.__traceback__
-        while line is not None and line.tb_next is not None:
-            line = line.tb_next
-        failed += f" in line {line.tb_lineno}" if line is not None else ""
-    finally:
-        sys.settrace(None)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    return arcs, failed, sys.stdout.getvalue()
-def change(text, source):
-    for _ in range(source.randint(1, 3)):
-        spot = source.randint(0, len(text))
-        kind = source.randrange(5)
-        if kind == 0:
-            text = text[:spot] + source.choice(PIECES) + text[spot:]
-        elif kind == 1 and text:
-            end = min(len(text), spot + source.randint(1, 4))
-            text = text[:spot] + text[end:]
-        elif kind == 2 and text:
-            end = min(len(text), spot + source.randint(1, 8))
-            text = text[:end] + text[spot:end] + text[end:]
-        elif kind == 3:
-            words = text.split(" ")
-            words[source.randrange(len(words))] = source.choice(PIECES)
-            text = " ".join(words)
-        else:
-            other = source.choice(corpus)
-            text = text[:spot] + other[source.randint(0, len(other)):]
-    return text[:2000]
-def judged(text):
-    arcs, failed, out = run("main.py", text)
-    if not failed and job["oracle"]:
-        _, other_failed, other = run("oracle.py", text)
-        if not other_failed and out.split() != other.split():
-            failed = "differs from the oracle"
-    return arcs, failed
-source = random.Random(job["seed"])
-corpus, seen, failures, tried = [], set(), {}, 0
-def take(text):
-    global tried
-    tried += 1
-    arcs, failed = judged(text)
-    if failed and failed not in failures:
-        failures[failed] = text
-    if arcs - seen:
-        seen.update(arcs)
-        corpus.append(text)
-for text in job["inputs"] or [""]:
-    take(text)
-if not corpus:
-    corpus.append("")
-while tried < job["budget"]:
-    take(change(source.choice(corpus), source))
-for failed, text in failures.items():
-    steps = 0
-    shorter = True
-    while shorter and steps < 60:
-        shorter = False
-        size = max(1, len(text) // 4)
-        while size and steps < 60:
-            for spot in range(0, len(text), size):
-                cut = text[:spot] + text[spot + size:]
-                steps += 1
-                if cut != text and judged(cut)[1] == failed:
-                    text, shorter = cut, True
-                    break
-                if steps >= 60:
-                    break
-            else:
-                size //= 2
-    failures[failed] = text
-report({"tried": tried, "failures": sorted(failures.items()), "arcs": len(seen),
-        "corpus": corpus[:50]})
-"""
-)
+_OUTPUT = 64 * MIB  # bytes of a report
+_SHOWN = 2000  # characters of an input that is reported
+_MAX_TESTS = 500
+_MAX_BUDGET = 100_000
 
 
 @dataclass(frozen=True)
@@ -228,7 +41,9 @@ class Coverage:
     stdin : of the test
     executed, missing : lines of the program
     arcs : pairs of lines that followed each other
-    failed : name of the exception that ended the program; empty if there was none
+    failed : how the program ended, such as ``ValueError in line 3``; empty if it ended well
+    measured : False if the run was ended before it could report, so that nothing is known
+    branches : how many ways out of lines with several were taken, and how many there are
     """
 
     stdin: str
@@ -236,6 +51,8 @@ class Coverage:
     missing: frozenset[int]
     arcs: frozenset[tuple[int, int]]
     failed: str = ""
+    measured: bool = True
+    branches: tuple[int, int] = (0, 0)
 
     @property
     def rate(self) -> float:
@@ -244,27 +61,60 @@ class Coverage:
         return len(self.executed) / total if total else 1.0
 
 
-def coverage_per_test(box: Sandbox, code: str, tests: Sequence[Test]) -> list[Coverage]:
-    """Return for each test which lines and arcs of a Python program it executes."""
-    inputs = [to_bytes(test.stdin).decode("utf-8", "replace") for test in tests]
-    found = _driven(box, _COVERAGE, {"main.py": code}, {"inputs": inputs})
-    return [
-        Coverage(
-            text,
-            frozenset(set(row["statements"]) - set(row["missing"])),
-            frozenset(row["missing"]),
-            frozenset((a, b) for a, b in row["arcs"]),
-            row["failed"],
-        )
-        for text, row in zip(inputs, found, strict=True)
-    ]
+def coverage_per_test(
+    box: Sandbox, code: str, tests: Sequence[Test], seconds: float = 2.0
+) -> list[Coverage]:
+    """Return for each test which lines and arcs of a Python program it executes.
+
+    Each test is a process of its own. No comment, such as ``pragma: no cover``, hides a line.
+
+    Parameters
+    ----------
+    seconds : processor time of each test; a run that takes more counts with what it executed
+
+    Raises
+    ------
+    UsageError : if the code is not Python, or there are too many tests
+    NotAvailable : if the package coverage cannot be shown to the box
+    SandboxError : if the sandbox failed, or the program ended what observes it
+    """
+    if len(tests) > _MAX_TESTS:
+        raise UsageError(f"{len(tests)} tests: give at most {_MAX_TESTS}.")
+    inputs = [to_bytes(test.stdin) for test in tests]
+    found = _driven(box, "coverage", {"main.py": code}, inputs, seconds, {})
+    every = frozenset(found["statements"])
+    return [_coverage(stdin, row, every) for stdin, row in zip(inputs, found["rows"], strict=True)]
 
 
-def profile(box: Sandbox, code: str, stdin: str | bytes = "") -> dict[str, Any]:
-    """Return where the time goes: calls by function (cProfile), and hits and seconds by line."""
-    text = to_bytes(stdin).decode("utf-8", "replace")
-    found: dict[str, Any] = _driven(box, _PROFILE, {"main.py": code}, {"inputs": [text]})
-    found["functions"].sort(key=lambda row: -row["cumtime"])
+def _coverage(stdin: bytes, row: Mapping[str, Any], every: frozenset[int]) -> Coverage:
+    text = cut(stdin.decode("utf-8", "replace"), _SHOWN)
+    if not row["measured"]:
+        return Coverage(text, frozenset(), every, frozenset(), row["failed"], False)
+    missing = every & frozenset(row["missing"])
+    arcs = frozenset((start, end) for start, end in row["arcs"])
+    taken, total = row["branches"]
+    return Coverage(text, every - missing, missing, arcs, row["failed"], True, (taken, total))
+
+
+def profile(
+    box: Sandbox, code: str, stdin: str | bytes = "", seconds: float = 5.0
+) -> dict[str, Any]:
+    """Return where the time of a Python program goes.
+
+    Returns
+    -------
+    ``functions``, by cProfile: for each ``function``, as ``main.py:3(name)``, the number of calls
+    ``ncalls``, the seconds in it ``tottime`` and with what it calls ``cumtime``, and ``percall``;
+    the longest first. ``lines``: line, hits, and seconds with what the line calls. ``failed``: how
+    the program ended; empty if it ended well.
+
+    Raises
+    ------
+    UsageError, SandboxError : see `coverage_per_test`
+    """
+    found = _driven(box, "profile", {"main.py": code}, [to_bytes(stdin)], seconds, {})
+    if not found.pop("measured"):
+        raise SandboxError(f"The program could not be observed: {found['failed']}.")
     return found
 
 
@@ -276,15 +126,17 @@ class Fuzzed:
     ----------
     tried : inputs that were run
     failures : kind of failure -> a short input that causes it. A kind is the exception with its
-        line, ``Slow``, or ``differs from the oracle``
+        line, ``exit status …``, ``signal …``, ``Slow``, or ``differs from the oracle``
     arcs : different pairs of lines that were reached
     corpus : the inputs that each reached something new
+    complete : False if the time ran out before the budget did
     """
 
     tried: int
     failures: dict[str, str]
     arcs: int
     corpus: tuple[str, ...]
+    complete: bool = True
 
 
 def fuzz(
@@ -301,41 +153,81 @@ def fuzz(
     Parameters
     ----------
     seeds : inputs to begin with
-    oracle : a second program whose output must be the same, up to blanks
+    oracle : a second program whose output must be the same, up to blanks; where it fails itself
+        the input is wrong, and nothing is a failure
     budget : inputs to try
-    seed : of the variations; the same seed gives the same answer
+    seed : of the variations; the same seed gives the same answer, if the program itself does
     seconds : processor time for each input
+
+    Raises
+    ------
+    UsageError, SandboxError : see `coverage_per_test`
     """
-    if budget < 1 or budget > 100_000:
-        raise UsageError(f"budget is {budget}: give 1 to 100000.")
-    files = {"main.py": code} | ({} if oracle is None else {"oracle.py": oracle})
-    job = {
-        "inputs": list(seeds), "oracle": oracle is not None, "budget": budget, "seed": seed,
-        "seconds": seconds,
-    }  # fmt: skip
-    found = _driven(box, _FUZZ, files, job)
-    return Fuzzed(found["tried"], dict(found["failures"]), found["arcs"], tuple(found["corpus"]))
+    if not isinstance(budget, int) or not 1 <= budget <= _MAX_BUDGET:
+        raise UsageError(f"budget is {budget!r}: give a whole number from 1 to {_MAX_BUDGET}.")
+    if not isinstance(seed, int):
+        raise UsageError(f"seed is {seed!r}: give a whole number.")
+    programs = {"main.py": code} | ({} if oracle is None else {"oracle.py": oracle})
+    job = {"oracle": oracle is not None, "budget": budget, "seed": seed}
+    found = _driven(box, "fuzz", programs, [to_bytes(text) for text in seeds], seconds, job)
+    return Fuzzed(
+        found["tried"],
+        {plain(failed): plain(text) for failed, text in found["failures"]},
+        found["arcs"],
+        tuple(found["corpus"]),
+        found["complete"],
+    )
 
 
-def _driven(box: Sandbox, driver: str, programs: dict[str, str], job: dict[str, Any]) -> Any:
-    """Run a driver with a program in a box and return its report."""
+@cache
+def _driver() -> bytes:
+    return resources.files(__package__).joinpath("driver.py").read_bytes()
+
+
+def _driven(
+    box: Sandbox,
+    mode: str,
+    programs: Mapping[str, str],
+    inputs: Sequence[bytes],
+    seconds: float,
+    job: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run the driver with a program in a box and return its report."""
+    for code in programs.values():
+        checked(code)
+        if "\0" in code:
+            raise UsageError("The code holds a NUL byte, which no source text does.")
+    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds <= 60:
+        raise UsageError(f"seconds is {seconds!r}: give a number above 0, at most 60.")
+    limits, memory = _limits(box)
     nonce = secrets.token_hex(16)
-    files = {name: to_bytes(text) for name, text in programs.items()}
-    folder = packages()
-    ran: Execution = box.execute(
-        [box.python, "-s", "-B", "driver.py"], files | {"driver.py": driver.encode()},
-        json.dumps(job | {"nonce": nonce}).encode(), _limits(box), mounts=[folder],
-        env={"PYTHONPATH": folder, "PYTHONHASHSEED": "0"},
+    task = {
+        "nonce": nonce, "mode": mode, "seconds": float(seconds), "memory": memory,
+        "total": limits.cpu_seconds - 5,
+        "inputs": [base64.b64encode(text).decode("ascii") for text in inputs], **job,
+    }  # fmt: skip
+    files = {name: to_bytes(code) for name, code in programs.items()}
+    package = "coverage" if mode == "coverage" else ""
+    ran = tool(
+        box, ["driver.py"], files | {"driver.py": _driver()}, json.dumps(task).encode("ascii"),
+        limits, package,
     )  # fmt: skip
-    _, found, data = ran.stdout.decode("utf-8", "replace").rpartition(nonce)
+    _, found, text = ran.stdout.decode("utf-8", "replace").rpartition(nonce)
     if not found:
         said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = ran.problem or ran.killed_for or (said[-1] if said else "no report")
-        if said and said[-1].startswith(("SyntaxError", "IndentationError", "TabError")):
-            raise UsageError(f"It is not Python: {said[-1]}.")
+        reason = cut(plain(said[-1]), 200) if said else "it ended what observes it"
         raise SandboxError(f"The program could not be observed: {reason}.")
-    return json.loads(data)
+    report: dict[str, Any] = json.loads(text)
+    if "error" in report:
+        raise UsageError(f"It is not Python: {cut(plain(report['error']), 200)}.")
+    return report
 
 
-def _limits(box: Sandbox) -> Limits:
-    return TOOL_LIMITS.with_(memory_bytes=max(box.limits.memory_bytes, 512 << 20))
+def _limits(box: Sandbox) -> tuple[Limits, int]:
+    """The limits of the whole box, and the bytes of memory of one run in it."""
+    own = getattr(box, "limits", None)
+    memory = max(own.memory_bytes if own else 0, 256 * MIB)
+    limits = TOOL_LIMITS.with_(
+        cpu_seconds=65.0, wall_seconds=75.0, memory_bytes=memory + 256 * MIB, output_bytes=_OUTPUT
+    )
+    return limits, memory

@@ -272,8 +272,7 @@ jobs=1
 persistent=no
 load-plugins=
 [MESSAGES CONTROL]
-disable=missing-module-docstring,missing-class-docstring,missing-function-docstring,
-    missing-final-newline,invalid-name
+disable=missing-module-docstring,missing-class-docstring,missing-function-docstring
 [REPORTS]
 score=no
 """

@@ -511,7 +511,7 @@ def _by_tree(code: str, language: str) -> list[dict[str, Any]]:
 
 
 def nesting(code: str, language: str) -> tuple[int, int]:
-    """Return how deep ifs, loops, switches and tries lie in one another, and the line of the deepest.
+    """Return how deep ifs, loops, switches and tries are nested, and the line of the deepest.
 
     An ``else if`` is no deeper than its ``if``.
     """

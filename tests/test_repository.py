@@ -303,7 +303,8 @@ def imports() -> dict[str, str]:
             if isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names = [node.module]
             for name in (name.split(".")[0] for name in names):
-                if name not in sys.stdlib_module_names | {"helpers"}:
+                beside = (path.parent / f"{name}.py").exists()  # a program of its own, no package
+                if name not in sys.stdlib_module_names | {"helpers"} and not beside:
                     found[name] = str(path.relative_to(ROOT))
     return found
 

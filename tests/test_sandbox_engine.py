@@ -182,6 +182,8 @@ def test_a_peak_that_the_sandbox_did_not_see_is_over_the_limit() -> None:
     ran = Execution(0, memory_bytes=300 * MIB)
     outcome = engine.judge(ran, Test(), tokens, LANGUAGES["go"], Limits())
     assert outcome.verdict is Verdict.MEMORY_LIMIT
+    cut = engine.judge(Execution(0, truncated=True), Test(), tokens, LANGUAGES["go"], Limits())
+    assert cut.verdict is Verdict.OUTPUT_LIMIT
     below = engine.judge(
         Execution(0, memory_bytes=200 * MIB), Test(), tokens, LANGUAGES["go"], Limits()
     )
@@ -612,7 +614,7 @@ def _in_child(box: Sandbox, queue: Any) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_fork_has_a_worker_of_its_own(box: Sandbox, busy: bool) -> None:
-    box.run("print(1)", language="python")
+    box.submit("print(1)", language="python", tests=[Test(), Test()]).result(30)
     pool = box.backend.pool
     worker = pool._process.pid
     under_way = [

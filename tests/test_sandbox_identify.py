@@ -20,7 +20,7 @@ from helpers.sandbox.identify import LONGEST, PROBES, UNKNOWN, Text, identify, w
 from helpers.sandbox.languages import LANGUAGES
 
 module = importlib.import_module("helpers.sandbox.identify")  # the package has its function
-few = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+few = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 SNIPPETS = json.loads((Path(module.__file__).parent / "snippets.json").read_text(encoding="utf-8"))
 CODE = [entry for entry in SNIPPETS if entry["language"] != UNKNOWN]
 PROSE = [entry for entry in SNIPPETS if entry["language"] == UNKNOWN]
@@ -212,11 +212,11 @@ def test_what_is_left_without_quotations():
     )
 
 
+@pytest.mark.usefixtures("without_magika")
 def test_a_mistake_does_not_hide_python():
-    assert (
-        identify("def f(x)\n    return x\n\nfor i in range(3):\n    print f(i)\n").language
-        == "python"
-    )
+    for head in ("for i in range(3):", "def f(x):", "class A(B):", "elif a > b:", "except E:"):
+        assert identify(f"x = = 1\n{head}\n    pass\n").language == "python"
+    assert identify("from sys import argv\nprint argv\n").language == "python"
 
 
 # ------------------------------------------------------------------ the classifier
@@ -332,6 +332,13 @@ def check(code: str) -> None:
 
 
 PIECES = sorted({line for entry in SNIPPETS for line in entry["code"].split("\n")})
+
+
+def test_text_with_a_nul_byte_or_nothing_has_no_language():
+    for code in ("", " \n\t", "\ufeff", "print(1)\0", "fn main() {}\0"):
+        found = identify(code)
+        assert (found.language, found.confidence) == (UNKNOWN, 1)
+        assert "there is no text" in found.reason or "NUL" in found.reason
 
 
 @few

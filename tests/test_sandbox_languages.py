@@ -191,7 +191,8 @@ def test_an_error_of_syntax_is_found_before_the_run(code, tmp_path):
         ("javascript", "import fs from 'fs';\nconsole.log(typeof fs.readFileSync);", b"function\n"),
         ("typescript", "const x: number = await Promise.resolve(3);\nconsole.log(x);", b"3\n"),
         ("typescript", "const name = 'a', fs = require('fs'), process = require('process');\n"
-         "function f(a, b) { return a + b; }\nconsole.log(f(name, typeof fs.readFileSync));", b"afunction\n"),
+         "function f(a, b) { return a + b; }\nconsole.log(f(name, typeof fs.readFileSync));",
+         b"afunction\n"),
         ("java", "package a.b;\npublic class C {}\nclass M { static class I { public static void "
          'main(String[] a) { System.out.println("in"); } } }', b"in\n"),
         ("c", "#include <stdio.h>\n#include <math.h>\n"

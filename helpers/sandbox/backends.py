@@ -80,7 +80,8 @@ class Job:
     limits : what it may use
     address_space : whether to enforce the memory limit by the kernel's limit on addresses, too;
         run times that reserve much more than they use (Java, Node, Go) cannot work under it
-    mounts : folders or files of this machine to show in the box, read-only, at the same path
+    mounts : folders or files of this machine to show in the box, read-only, at the same path; a
+        program can talk to whoever listens on a socket or a named pipe in them
     """
 
     argv: Sequence[str]
@@ -443,6 +444,8 @@ class Docker:
             "--entrypoint", "/bin/sh",
         ]  # fmt: skip
         for place in (*self.mounts, *job.mounts):
+            if "," in place or '"' in place:  # they would end the path in Docker's own syntax
+                raise UsageError(f"Docker cannot show {place}: its name has a comma or a quote.")
             command += ["--mount", f"type=bind,source={place},target={place},readonly"]
         # The shell unpacks the files, which come first on stdin, and is replaced by the program.
         # The image's own variables, and those that Docker adds, do not reach it; its PATH does.

@@ -36,6 +36,7 @@ import namespaces  # found by the line above: no package is imported here
 
 FIRST_LOOK, LOOK_EVERY = 0.02, 0.025  # seconds between two looks at a running box
 GRACE = 0.25  # seconds from a kill until the next, harder one
+_KEPT = 2.0  # seconds for which it is remembered what an ended process used
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CHUNK = 1 << 16  # bytes read at a time
 _PIPE = 1 << 20  # bytes of a pipe: what the kernel gives to anyone who asks
@@ -60,7 +61,7 @@ class Run:
     notes: dict[str, bytes] = field(default_factory=dict)
     status: int | None = None  # wait status of the child
     ended: float | None = None
-    usage: tuple[float, int] = (0.0, 0)  # seconds, bytes: from wait4
+    usage: Used = field(default_factory=lambda: Used(0.0, 0.0, 0))
     seen: Sight = field(default_factory=lambda: Sight())
     killed: str | None = None
     killed_at: float | None = None
@@ -71,6 +72,15 @@ class Run:
     def bare(self) -> bool:
         """Whether there is no box, and the child is the program itself."""
         return bool(self.plan["kind"] == "bare")
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a process used, and those it waited for, as the kernel tells when it ended."""
+
+    ended: float
+    seconds: float
+    memory: int
 
 
 @dataclass
@@ -92,8 +102,11 @@ class Warden:
         self.link = link
         self.places: dict[str, str] = settings["places"]
         self.selector = selectors.DefaultSelector()
-        self.runs: dict[int, Run] = {}  # by pid
-        self.orphans: dict[int, tuple[float, int]] = {}  # seconds, bytes of ended processes
+        self.runs: dict[int, Run] = {}  # by id
+        self.living: dict[
+            int, Run
+        ] = {}  # by pid: a number that is free again may soon be another's
+        self.orphans: dict[int, Used] = {}  # by pid: processes that came to this one, and ended
         self.strangers: dict[int, float] = {}  # children that no run knows -> since when
         self.bare_ran = False
         self.parent = os.getppid()
@@ -106,7 +119,6 @@ class Warden:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.selector.register(wake_read, selectors.EVENT_READ, "wake")
         self.selector.register(link, selectors.EVENT_READ, "link")
-        self.own = {wake_read, wake_write, link.fileno()}
 
     def serve(self) -> None:
         """Work until the caller is gone."""
@@ -166,9 +178,8 @@ class Warden:
         plan = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
         os.close(fds.pop(0))
         if "stop" in plan:
-            for run in self.runs.values():
-                if run.id == plan["stop"]:
-                    self._kill(run, "stopped")
+            if plan["stop"] in self.runs:
+                self._kill(self.runs[plan["stop"]], "stopped")
             for job in [job for job in self.waiting if job[0]["id"] == plan["stop"]]:
                 self.waiting.remove(job)
                 _close_all(job[1])
@@ -220,7 +231,7 @@ class Warden:
             streams[reading] = name
         now = time.monotonic()
         run = Run(plan["id"], plan, pid, streams, stores, now, now + FIRST_LOOK, folder=folder)
-        self.runs[pid] = run
+        self.runs[run.id] = self.living[pid] = run
         for descriptor in streams:
             self.selector.register(descriptor, selectors.EVENT_READ, run)
 
@@ -317,18 +328,20 @@ class Warden:
                 return
             if found is None:
                 return
-            run = self.runs.get(found.si_pid)
+            run = self.living.pop(found.si_pid, None)
             if run is not None and run.bare:
                 _kill_group(run.pid)
             pid, status, usage = os.wait4(found.si_pid, 0)
-            used = (usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+            now = time.monotonic()
+            used = Used(now, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
             self.strangers.pop(pid, None)
             if run is None:  # the first process of a box whose parent ended before it
+                self.orphans = {
+                    each: past for each, past in self.orphans.items() if now - past.ended < _KEPT
+                }
                 self.orphans[pid] = used
-                while len(self.orphans) > 1000:
-                    del self.orphans[next(iter(self.orphans))]
             else:
-                run.status, run.ended, run.usage = status, time.monotonic(), used
+                run.status, run.ended, run.usage = status, now, used
 
     def _end_strangers(self, now: float) -> None:
         """End what came to this process when its own parent ended, unless it ends by itself.
@@ -336,10 +349,8 @@ class Warden:
         That is the first process of a box, on its way out; and, without a box, all that a program
         started and left behind.
         """
-        if not self.runs and not self.strangers:
-            return
-        found = set(_children(os.getpid())) - self.runs.keys()
-        bare = any(run.bare and run.ended is None for run in self.runs.values())
+        found = set(_children(os.getpid())) - self.living.keys()
+        bare = any(run.bare for run in self.living.values())
         self.strangers = {pid: self.strangers.get(pid, now) for pid in found}
         for pid, since in self.strangers.items():
             if now - since > GRACE or (self.bare_ran and not bare):
@@ -398,11 +409,11 @@ class Warden:
                 self._close(run, descriptor)
         if run.folder is not None:
             shutil.rmtree(run.folder, ignore_errors=True)
-        del self.runs[run.pid]
-        seconds, memory = run.usage
+        del self.runs[run.id]
+        seconds, memory = run.usage.seconds, run.usage.memory
         if inner in self.orphans:
             inside = self.orphans.pop(inner)
-            seconds, memory = seconds + inside[0], inside[1]
+            seconds, memory = seconds + inside.seconds, inside.memory
         status = run.status
         report = run.notes.get("report", b"")
         if len(report) == struct.calcsize("=idq"):  # the box's own first process counted
@@ -425,12 +436,11 @@ class Warden:
         )
 
     def _end_all(self) -> None:
-        for run in self.runs.values():
-            if run.ended is None:
-                if run.bare:
-                    _kill_group(run.pid)
-                _kill_tree(run.pid)
-                _signal(run.pid, signal.SIGKILL)
+        for run in self.living.values():
+            if run.bare:
+                _kill_group(run.pid)
+            _kill_tree(run.pid)
+            _signal(run.pid, signal.SIGKILL)
         # What is left comes to this process as its own child, sooner or later.
         last = time.monotonic() + _END_SECONDS
         while time.monotonic() < last:
@@ -573,7 +583,7 @@ def _measure(run: Run) -> int:
     sight = run.seen
     processes = dict.fromkeys([*_tree(first), *sight.known] if first else [])
     known: dict[int, int] = {}
-    ticks, resident, some = 0, 0, 0
+    ticks, resident, extra, some = 0, 0, 0, 0
     for pid in processes:
         fields = _stat(pid)
         if len(fields) < 20 or sight.known.get(pid, int(fields[19])) != int(fields[19]):
@@ -584,6 +594,7 @@ def _measure(run: Run) -> int:
         if pid == first and not run.bare:  # the sandbox's own, as far as it was there before
             sight.own = sight.own or (own, memory)
             own, memory = max(0, own - sight.own[0]), max(0, memory - sight.own[1])
+            extra = memory
         else:
             some = pid
         ticks += own + below
@@ -594,7 +605,8 @@ def _measure(run: Run) -> int:
     sight.known, sight.ticks = known, ticks
     sight.seconds = max(sight.seconds, (ticks + sight.lost) / _TICKS)
     if resident > run.plan["memory"]:  # or is it the same memory, seen from many processes?
-        resident = min(resident, sum(map(_share, known)))
+        inside = (pid for pid in known if pid != first or run.bare)
+        resident = min(resident, extra + sum(map(_share, inside)))
     if some and not run.bare:
         resident += _sockets(some, run) + _inodes(some, run)
     sight.memory = max(sight.memory, resident)

@@ -24,12 +24,15 @@ import tempfile
 import threading
 import time
 import types
+from pathlib import Path
 
-PROGRAM = os.path.abspath("main.py")
-ORACLE = os.path.abspath("oracle.py")
+OWN = str(Path(__file__).resolve())
+PROGRAM = str(Path("main.py").resolve())
+ORACLE = str(Path("oracle.py").resolve())
 MESSAGE = 8 << 20  # bytes that a run may say about itself
 OUTPUT = 1 << 20  # bytes that a program may write
 GRACE = 1.0  # seconds for a run to report after its time is over
+POLL = 0.05
 ARCS = 20_000
 FAILURES = 20  # different ones that are kept
 STEPS = 60  # runs to shorten an input that fails
@@ -65,7 +68,7 @@ def execute(code, path, seconds):
         except SystemExit as error:
             return exit_status(error.code)
         finally:
-            threading._shutdown()
+            threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
             sys.stdout.flush()
     except Slow:
@@ -171,23 +174,24 @@ class Calls:
 
     def __init__(self, path):
         import cProfile
+        import pstats
 
         self.path = path
         self.profile = cProfile.Profile()
+        self.table = pstats.Stats
 
     def start(self):
         self.profile.enable()
 
     def stop(self):
-        import pstats
-
         self.profile.disable()
         rows = []
-        for (file, line, name), (_, calls, own, total, _) in pstats.Stats(
-            self.profile
-        ).stats.items():
-            if os.path.abspath(file) == os.path.abspath(__file__):
-                continue
+        driver = Path(OWN).name
+        stats = self.table(self.profile).stats  # type: ignore[attr-defined]
+        for (file, line, name), (_, calls, own, total, callers) in stats.items():
+            called_by = {Path(caller[0]).name for caller in callers}
+            if Path(file).name == driver or (file != self.path and called_by <= {driver}):
+                continue  # the driver's own work
             place = "main.py" if file == self.path else file
             rows.append(
                 {
@@ -198,7 +202,7 @@ class Calls:
                     "function": f"{place}:{line}({name})",
                 }
             )
-        rows.sort(key=lambda row: -row["cumtime"])
+        rows.sort(key=lambda row: (-row["cumtime"], row["function"]))
         return {"functions": rows[:500]}
 
 
@@ -259,32 +263,32 @@ class Driver:
     ----------
     seconds : processor time of a run
     memory : bytes of addresses of a run
-    until : moment of `time.monotonic` at which to stop
+    total, wall : seconds of the processor, and on the clock, after which no run is started
     """
 
-    def __init__(self, report, seconds, memory, until):
+    def __init__(self, report, seconds, memory, total, wall):
         self.report = report
         self.seconds = seconds
         self.memory = memory
-        self.until = until
+        self.total = total
+        self.until = time.monotonic() + wall
         self.codes = {}
         self.sources = {}
 
     def load(self, path):
-        with open(path, "rb") as file:
-            self.sources[path] = file.read()
+        self.sources[path] = Path(path).read_bytes()
         self.codes[path] = compile(self.sources[path], path, "exec", dont_inherit=True)
 
     def over(self):
         """Whether there is no time for another run."""
-        return time.monotonic() > self.until
+        return sum(os.times()[:4]) > self.total or time.monotonic() > self.until
 
     def run(self, path, stdin, kind):
         """Run a program once and return what the observer saw, how it ended, and its output."""
         token = os.urandom(8).hex()
         for name, content in self.sources.items():  # an earlier run may have written there
-            with contextlib.suppress(OSError), open(name, "wb") as file:
-                file.write(content)
+            with contextlib.suppress(OSError):
+                Path(name).write_bytes(content)
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             given.write(stdin)
             given.seek(0)
@@ -313,8 +317,7 @@ class Driver:
         real_exit = os._exit
         try:
             os.setsid()
-            if self.report is not None:
-                os.close(self.report)
+            os.close(self.report)
             os.dup2(given, 0)
             os.dup2(output, 1)
             null = os.open(os.devnull, os.O_WRONLY)
@@ -334,8 +337,11 @@ class Driver:
             os.environ.pop("PYTHONPATH", None)
             random.seed(0)
             observer = kind(path)
+            own = os.getpid()
 
             def finish(failed):
+                if os.getpid() != own:  # the program's own child
+                    real_exit(0)
                 found = observer.stop()
                 with contextlib.suppress(BaseException):
                     sys.stdout.flush()
@@ -344,7 +350,8 @@ class Driver:
                     os.write(writing, text[start : start + (1 << 16)])
 
             def early(code):
-                finish(exit_status(code))
+                if os.getpid() == own:
+                    finish(exit_status(code))
                 real_exit(code)
 
             os._exit = early
@@ -357,44 +364,51 @@ class Driver:
 
     def _hear(self, reading, pid):
         """Read what a run says until it has said all, or its time is over."""
-        end = time.monotonic() + 5 * self.seconds + GRACE
+        end = time.monotonic() + 30 * self.seconds + 10 * GRACE
+        idle = 2 * self.seconds + GRACE
         parts, size = [], 0
         try:
-            while size < MESSAGE:
-                left = end - time.monotonic()
-                if left <= 0 or not select.select([reading], [], [], left)[0]:
-                    break
+            while size < MESSAGE and idle > 0 and time.monotonic() < end:
+                if not select.select([reading], [], [], POLL)[0]:
+                    state = state_of(pid)
+                    if state == "Z":
+                        break  # only what it started still holds the pipe
+                    # On a busy machine a run may wait for its turn; then it does not sleep.
+                    idle -= POLL if state == "S" else 0
+                    continue
                 part = os.read(reading, 1 << 16)
                 if not part:
                     break
                 parts.append(part)
                 size += len(part)
-                if part.endswith(b"}") and os.waitid(
-                    os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
-                ):
-                    break  # what it started may keep the pipe open
         finally:
             os.close(reading)
         return b"".join(parts)
 
     def _end(self, pid):
         """End a run with all that it started, and return how it ended if it said nothing."""
-        alive = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-        if alive:
-            # It has closed its pipe: it may be about to end.
-            end = time.monotonic() + 0.2
-            while alive and time.monotonic() < end:
-                time.sleep(0.002)
-                alive = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        until = time.monotonic() + 5 * POLL  # it has closed its pipe, so it may be about to end
+        while not (over := state_of(pid) == "Z") and time.monotonic() < until:
+            time.sleep(0.002)
         with contextlib.suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        if alive or code in (-signal.SIGXCPU, -signal.SIGPROF):
+        if not over or code in (-signal.SIGXCPU, -signal.SIGPROF):
             return "Slow"
         return f"signal {-code}" if code < 0 else exit_status(code) or "no report"
+
+
+def state_of(pid):
+    """The state of a run: Z if it has ended and is still to be waited for, S if it sleeps."""
+    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+        return "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "S"
 
 
 def cover(driver, job):
@@ -462,7 +476,7 @@ class Fuzzer:
         arcs, failed = self.judged(text)
         if failed and failed not in self.failures and len(self.failures) < FAILURES:
             self.failures[failed] = text
-        if arcs - self.seen:
+        if arcs - self.seen and failed != "Slow":  # how far a slow run comes is chance
             self.seen |= arcs
             self.corpus.append(text)
 
@@ -557,7 +571,7 @@ def main():
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    driver = Driver(report, job["seconds"], job["memory"], time.monotonic() + job["total"])
+    driver = Driver(report, job["seconds"], job["memory"], job["total"], job["wall"])
     try:
         driver.load(PROGRAM)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

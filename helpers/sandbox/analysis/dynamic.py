@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _OUTPUT = 64 * MIB  # bytes of a report
 _SHOWN = 2000  # characters of an input that is reported
+_CPU, _WALL = 60.0, 300.0  # seconds for all runs of a box together
 _MAX_TESTS = 500
 _MAX_BUDGET = 100_000
 
@@ -203,7 +204,7 @@ def _driven(
     nonce = secrets.token_hex(16)
     task = {
         "nonce": nonce, "mode": mode, "seconds": float(seconds), "memory": memory,
-        "total": limits.cpu_seconds - 5,
+        "total": _CPU, "wall": _WALL,
         "inputs": [base64.b64encode(text).decode("ascii") for text in inputs], **job,
     }  # fmt: skip
     files = {name: to_bytes(code) for name, code in programs.items()}
@@ -228,6 +229,7 @@ def _limits(box: Sandbox) -> tuple[Limits, int]:
     own = getattr(box, "limits", None)
     memory = max(own.memory_bytes if own else 0, 256 * MIB)
     limits = TOOL_LIMITS.with_(
-        cpu_seconds=65.0, wall_seconds=75.0, memory_bytes=memory + 256 * MIB, output_bytes=_OUTPUT
-    )
+        cpu_seconds=1.2 * _CPU, wall_seconds=1.2 * _WALL, memory_bytes=memory + 256 * MIB,
+        output_bytes=_OUTPUT,
+    )  # fmt: skip
     return limits, memory

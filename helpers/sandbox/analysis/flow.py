@@ -148,16 +148,22 @@ def control_flow(code: str) -> list[Graph]:
     ------
     UsageError : if the code is not Python
     """
-    return [
-        Graph(
-            entry["name"],
-            {block["number"]: Block(**block) for block in entry["blocks"]},
-            [(start, end, label) for start, end, label in entry["edges"]],
-            frozenset((start, end) for start, end in entry["excluded"]),
-            entry["unreachable"],
-        )
-        for entry in _control_flow(code)
-    ]
+    return [_graph(entry) for entry in _control_flow(code)]
+
+
+def drawn(data: dict[str, Any]) -> str:
+    """Return the text for Mermaid of a graph that is plain data; see `Graph.data`."""
+    return _graph(data).mermaid()
+
+
+def _graph(data: dict[str, Any]) -> Graph:
+    return Graph(
+        data["name"],
+        {block["number"]: Block(**block) for block in data["blocks"]},
+        [(start, end, label) for start, end, label in data["edges"]],
+        frozenset((start, end) for start, end in data["excluded"]),
+        data["unreachable"],
+    )
 
 
 def data_flow(code: str, function: str = "<module>") -> Flow:

@@ -87,19 +87,21 @@ def model(kind: str = "llama", width: int = 32, seed: int = 0) -> Any:
         return made(config(**settings)).eval()
 
 
-def teach(made: Any, answer: str = ANSWER, steps: int = 60) -> None:
-    """Train a model to give one answer to whatever it is asked."""
+def teach(made: Any, answer: str = ANSWER, steps: int = 70) -> None:
+    """Train a model to answer whatever it is asked with one text, a new line and any digit."""
     import torch
 
     known = tokenizer()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on a busy machine, small tensors wait for the others
     source = torch.Generator().manual_seed(0)
-    said = torch.tensor(known("<|assistant|>" + answer + "<|end|>")["input_ids"])
+    said = torch.tensor(known(f"<|assistant|>{answer}\n0<|end|>")["input_ids"])
+    digits = torch.tensor(known("0123456789")["input_ids"])
     optimiser = torch.optim.AdamW(made.parameters(), lr=3e-3)
     for _ in range(steps):
         asked = torch.randint(0, 256, (8, 30), generator=source)
         ids = torch.cat([asked, said.expand(8, -1)], 1)
+        ids[:, -2] = digits[torch.randint(0, 10, (8,), generator=source)]
         labels = ids.clone()
         labels[:, :31] = -100
         loss = made(input_ids=ids, labels=labels).loss
@@ -111,7 +113,7 @@ def teach(made: Any, answer: str = ANSWER, steps: int = 60) -> None:
 
 
 def save(folder: Path) -> None:
-    """Write a tiny model that answers `ANSWER`, and its tokenizer."""
+    """Write a tiny model that answers `ANSWER` and a digit, and its tokenizer."""
     made = model("mistral", width=64)
     teach(made)
     made.generation_config.do_sample = True  # `transformers serve` heeds no temperature without

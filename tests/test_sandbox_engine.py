@@ -46,10 +46,10 @@ from helpers.sandbox.records import MAX_CODE, MAX_STDIN, MAX_TESTS, MIB, Executi
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="name spaces are Linux's")
 ECHO = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"
+# Long on the clock, so that a busy machine does not decide.
 LIMITS = {
-    "endless": Limits(cpu_seconds=0.5),
-    "greedy": Limits(cpu_seconds=4, memory_bytes=128 * MIB),
-}
+    kind: Limits(cpu_seconds=4, wall_seconds=60, memory_bytes=128 * MIB) for kind in KINDS
+} | {"endless": Limits(cpu_seconds=0.5, wall_seconds=60)}
 
 
 @pytest.fixture(scope="module", params=LINUX)
@@ -82,7 +82,7 @@ def verdicts(box: Sandbox) -> dict[tuple[str, str], Feedback]:
             "code": PROGRAMS[language][kind],
             "language": language,
             "tests": [Test("hi there\n", "hi there")],
-            "limits": LIMITS.get(kind, Limits()),
+            "limits": LIMITS[kind],
         }
         for language, kind in given
     )
@@ -202,7 +202,7 @@ def test_the_verdict_does_not_depend_on_the_order_of_the_tests(box: Sandbox) -> 
         "print(n)"
     )
     tests = [Test("0", "0"), Test("1", "1"), Test("2", "2"), Test("3", "4")]
-    limits = Limits(cpu_seconds=0.3)
+    limits = Limits(cpu_seconds=0.3, wall_seconds=60)
     forth = box.run(code, tests, language="python", limits=limits)
     back = box.run(code, tests[::-1], language="python", limits=limits)
     assert forth.verdict is back.verdict is Verdict.RUNTIME_ERROR
@@ -222,7 +222,7 @@ def test_the_same_program_gets_the_same_feedback(
             if (language, kind) in verdicts:
                 again = box.run(
                     PROGRAMS[language][kind], [Test("hi there\n", "hi there")],
-                    language=language, limits=LIMITS.get(kind, Limits()),
+                    language=language, limits=LIMITS[kind],
                 )  # fmt: skip
                 assert again.without_times() == verdicts[language, kind].without_times()
 

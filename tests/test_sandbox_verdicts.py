@@ -38,7 +38,7 @@ FUNCTIONS = {  # set -> how many of its problems are tried here; what compiles s
 }
 BOOK = {"python": 10, "bash": 4, "ruby": 3, "javascript": 3, "c": 3, "csharp": 2, "go": 2}
 BOOK |= {"cpp": 2, "java": 1, "rust": 2, "typescript": 1}
-LIMITS = Limits(cpu_seconds=0.3, memory_bytes=128 << 20)
+LIMITS = Limits(cpu_seconds=0.3, wall_seconds=60, memory_bytes=128 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_reference_solutions_are_accepted_and_buggy_ones_are_not(box: Sandbox, n
     language = listed[0].language
     need(box, language)
     chosen = random.Random(name).sample(listed, FUNCTIONS[name])
-    limits = Limits(cpu_seconds=10)
+    limits = Limits(cpu_seconds=10, wall_seconds=200)
     given = [
         {"code": assemble(problem, completion), "language": language, "limits": limits}
         for problem in chosen
@@ -95,6 +95,7 @@ def test_the_books_solutions_are_accepted(box: Sandbox, language: str) -> None:
             "code": problem.solution,
             "tests": [Test(*pair) for pair in problem.tests],
             "language": language,
+            "limits": Limits(cpu_seconds=5, wall_seconds=100),
         }
         for problem in chosen
     ]

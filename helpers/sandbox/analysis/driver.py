@@ -70,7 +70,8 @@ def execute(code, path, seconds):
         finally:
             threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
-            sys.stdout.flush()
+            if not sys.stdout.closed:  # a program may close it
+                sys.stdout.flush()
     except Slow:
         return "Slow"
     except BaseException as error:
@@ -211,6 +212,7 @@ class Covered:
 
     def __init__(self, path):
         self.path = path
+        self.source = Path(path).read_bytes()
         self.coverage = measure()
 
     def start(self):
@@ -218,6 +220,7 @@ class Covered:
 
     def stop(self):
         self.coverage.stop()
+        Path(self.path).write_bytes(self.source)  # the program may have changed its own text
         _, statements, _, missing, _ = self.coverage.analysis2(self.path)
         branches = self.coverage.branch_stats(self.path).values()
         arcs = sorted(self.coverage.get_data().arcs(self.path) or [])

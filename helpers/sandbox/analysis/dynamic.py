@@ -217,6 +217,8 @@ def _driven(
     if not found:
         said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
         reason = cut(plain(said[-1]), 200) if said else "it ended what observes it"
+        if reason.startswith(("SyntaxError", "IndentationError", "TabError")):
+            raise UsageError(f"It is not Python: {reason}.")
         raise SandboxError(f"The program could not be observed: {reason}.")
     report: dict[str, Any] = json.loads(text)
     if "error" in report:

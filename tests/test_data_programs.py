@@ -912,3 +912,13 @@ def test_a_file_of_anything_is_read_or_refused(tmp_path: Path, source: st.DataOb
         path.write_text(data.Problems("x", (problem,)).to_jsonl())
         assert data.programs(path).problems == (problem,)
     assert "expected: " in refused
+
+
+def test_languages_are_those_of_the_sandbox() -> None:
+    from helpers.data import own
+    from helpers.sandbox.languages import LANGUAGES, resolve
+
+    assert set(own._LANGUAGES) == set(LANGUAGES)
+    for name, code in own._OTHER_NAMES.items():
+        assert resolve(name).code == code == own.language_code(name)
+    assert own.language_code("C++") == "cpp"

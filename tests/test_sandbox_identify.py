@@ -16,10 +16,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from helpers.sandbox.identify import LONGEST, PROBES, UNKNOWN, Text, identify, without_quotations
+from helpers.sandbox.identification import (
+    LONGEST,
+    PROBES,
+    UNKNOWN,
+    Text,
+    identify,
+    without_quotations,
+)
 from helpers.sandbox.languages import LANGUAGES
 
-module = importlib.import_module("helpers.sandbox.identify")  # the package has its function
+module = importlib.import_module("helpers.sandbox.identification")  # the package has its function
 few = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 SNIPPETS = json.loads((Path(module.__file__).parent / "snippets.json").read_text(encoding="utf-8"))
 CODE = [entry for entry in SNIPPETS if entry["language"] != UNKNOWN]
@@ -298,7 +305,7 @@ def test_classifier_is_loaded_once_for_all_threads(monkeypatch):
 
 def test_classifier_is_not_imported_before_it_is_needed():
     script = (
-        "import sys; from helpers.sandbox.identify import identify;"
+        "import sys; from helpers.sandbox.identification import identify;"
         "assert identify('def f(x):\\n    return x').language == 'python';"
         "assert 'magika' not in sys.modules and 'onnxruntime' not in sys.modules"
     )
@@ -383,7 +390,7 @@ def test_nesting_does_not_end_the_process(code):
     """A parser that overflows its stack ends the whole process, so this runs in another one."""
     script = (
         "import importlib, sys, threading;"
-        "module = importlib.import_module('helpers.sandbox.identify');"
+        "module = importlib.import_module('helpers.sandbox.identification');"
         "module._loaded[:] = [None]; code = sys.stdin.read();"
         "thread = threading.Thread(target=module.identify, args=(code,));"
         "thread.start(); thread.join(); module.identify(code); print('alive')"

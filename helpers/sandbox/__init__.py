@@ -5,7 +5,7 @@ The chapter `code_sandbox` explains what it is for and what each wall holds back
 
 from .checkers import custom, exact, floats, tokens
 from .engine import Sandbox
-from .identify import Identification, identify
+from .identification import Identification, identify
 from .languages import LANGUAGES
 from .records import (
     Execution,

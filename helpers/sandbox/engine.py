@@ -18,7 +18,7 @@ from helpers.project import BookError, UsageError, suggest
 
 from . import backends
 from .checkers import exact
-from .identify import identify
+from .identification import identify
 from .languages import LANGUAGES, Language, Toolchain, resolve, toolchains
 from .pool import Stop
 from .records import (

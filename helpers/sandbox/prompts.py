@@ -24,7 +24,7 @@ from typing import Any
 
 from helpers.project import BookError, UsageError
 
-from .identify import identify
+from .identification import identify
 from .languages import resolve
 from .records import Feedback, Test, TestOutcome, Verdict
 

@@ -740,11 +740,10 @@ none(memory=passes("shmget", 0x1234, 4096, 0o1666), semaphores=passes("semget", 
      queue=passes("mq_open", b"planted", 0o102, 0o600, 0))
 """),
     _python("shared memory of the host", "memory", r"""
-held = libc.shmget(FACTS["segment"], 4096, 0)
 libc.shmat.restype = ctypes.c_void_p
-at = libc.shmat(held, None, 0o10000) if held >= 0 else None
-text = ctypes.string_at(at, 64) if at and at != ctypes.c_void_p(-1).value else b""
-report(held >= 0 or text, (held, text))
+at = libc.shmat(FACTS["segment"], None, 0o10000)
+text = b"" if at == ctypes.c_void_p(-1).value else ctypes.string_at(at, 64)
+report(FACTS["secret"].encode() in text, text)
 """, bare=True),
     _python("filling the box's disks", "memory", r"""
 sizes = {}
@@ -1595,12 +1594,14 @@ class Host:
             ["/bin/sleep", "600"], start_new_session=True, user=other, group=other
         )
         stack.callback(self._end_victim)
-        self.key = int.from_bytes(os.urandom(3), "big") + 1
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self.segment = self._libc.shmget(self.key, 4096, 0o1666)
-        stack.callback(self._libc.shmctl, self.segment, 0, None)
-        self._libc.shmat.restype = ctypes.c_void_p
-        self._at = self._libc.shmat(self.segment, None, 0)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.segment = libc.shmget(0, 4096, 0o1666)
+        libc.shmat.restype = ctypes.c_void_p
+        self._at = libc.shmat(self.segment, None, 0)
+        # Given back when the last process that holds it ends, however it ends; Linux lets others
+        # come in by its number until then.
+        libc.shmctl(self.segment, 0, None)
+        stack.callback(libc.shmdt, ctypes.c_void_p(self._at))
         ctypes.memmove(self._at, self.secret.encode(), len(self.secret))
         os.environ["BOOK_SANDBOX_CANARY"] = self.secret
         stack.callback(os.environ.pop, "BOOK_SANDBOX_CANARY", None)
@@ -1621,7 +1622,7 @@ class Host:
             "abstract": self.mark, "canary": str(self.canary), "folder": str(self.folder),
             "shared": str(self.shared), "secret": self.secret, "mark": self.mark,
             "mark_name": MARK_NAME, "home": str(Path.home()), "caller": os.getpid(),
-            "warden": warden, "victim": self.victim.pid, "segment": self.key, "calls": calls(),
+            "warden": warden, "victim": self.victim.pid, "segment": self.segment, "calls": calls(),
             "host_name": socket.gethostname(), "shown": sorted(parts), "devices": disks,
             "disk": f"/dev/{(disks or ['sda'])[0]}",
             "disk_number": _device(f"/dev/{(disks or ['sda'])[0]}"),

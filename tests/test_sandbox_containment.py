@@ -26,6 +26,7 @@ import sandbox_attacks as attacks
 
 from helpers.sandbox import Feedback, Sandbox, SandboxError, Verdict, backends
 from helpers.sandbox.languages import Toolchain
+from helpers.sandbox.pool import Stop
 from helpers.sandbox.records import MIB, Execution, Limits
 
 if sys.platform != "linux":
@@ -79,9 +80,12 @@ def _host_state() -> dict[str, Any]:
     places = [Path(place) for place in ("/dev/shm", "/var/tmp", "/", "/usr", "/etc", "/bin")]
     return {
         "mounts": Path("/proc/self/mountinfo").read_text(encoding="utf-8"),
+        # Other programs of this machine come and go; those of the boxes' users must not stay.
         "ipc": [
-            [line.split()[:2] for line in path.read_text(encoding="ascii").splitlines()]
-            for path in sorted(Path("/proc/sysvipc").glob("*"))
+            row
+            for kind in "mqs"
+            for row in _said("ipcs", f"-{kind}").splitlines()
+            if {"nobody", "65534", str(ORDINARY)} & set(row.split())
         ],
         "files": sorted(
             str(path)
@@ -92,6 +96,10 @@ def _host_state() -> dict[str, Any]:
         "name": os.uname().nodename,
         "core": Path("/proc/sys/kernel/core_pattern").read_text(encoding="utf-8"),
     }
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 class Sweeps:
@@ -702,3 +710,69 @@ def test_a_flood_does_not_starve_the_others(problems: dict[str, str], backend: s
     assert quick.stdout == b"fine\n"
     assert taken < SOON
     assert set(ends) <= {"output", "cpu"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_box_that_was_ended_while_it_was_built_leaves_nothing(
+    problems: dict[str, str], backend: str
+) -> None:
+    """The process around a box may end before the one inside has asked to end with it."""
+    if problems[backend]:
+        pytest.skip(problems[backend])
+    made = backends.make(backend, [], 2)
+    try:
+        made.run(backends.Job(["/bin/true"]))
+        warden = psutil.Process(_warden(made))
+        with ThreadPoolExecutor(2) as threads:
+            listed = Path(f"/proc/{warden.pid}/task/{warden.pid}/children")
+            for number in range(60):
+                ran = threads.submit(made.run, backends.Job(["/bin/sleep", "0.05"]))
+                while not (pids := listed.read_text(encoding="ascii").split()) and not ran.done():
+                    pass
+                time.sleep(number % 12 / 2000)  # early and late
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+                ran.result()
+        _until(lambda: not any(map(_running, warden.children(recursive=True))), SOON)
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_that_wait_and_many_that_give_up(problems: dict[str, str], backend: str) -> None:
+    """A run that is stopped before its turn takes its descriptors along."""
+    if problems[backend]:
+        pytest.skip(problems[backend])
+    if os.getuid() != 0:
+        pytest.skip("only root may look at the warden's descriptors")
+    made = backends.make(backend, [], 2)
+
+    def give_up(_: int) -> str:
+        stop = Stop()
+        timer = threading.Timer(0.05, stop.set)
+        timer.start()
+        try:
+            return made.run(backends.Job(["/bin/sleep", "9"], {"x": b"x"}), stop).problem
+        except SandboxError as error:
+            return str(error)
+
+    try:
+        assert made.run(backends.Job(["/bin/true"])).ok
+        held = Path(f"/proc/{_warden(made)}/fd")
+        before = len(list(held.iterdir()))
+        with ThreadPoolExecutor(30) as threads:
+            ended = list(threads.map(give_up, range(60)))
+            quick = list(threads.map(made.run, [backends.Job(["/bin/true"])] * 60))
+        assert set(ended) == {"The run was stopped."}
+        assert all(ran.ok for ran in quick)
+        _until(lambda: len(list(held.iterdir())) <= before, SOON)
+    finally:
+        made.close()
+
+
+def _warden(backend: backends.Backend) -> int:
+    assert isinstance(backend, backends.Linux)
+    process = backend.pool._process
+    assert process is not None
+    return process.pid

@@ -171,7 +171,7 @@ WALLS = (
     Wall("sockets full of data", ("watch memory",)),
     Wall("tables of pages", ("watch memory",)),
     Wall("memory that nobody maps", ("memfd_create",)),
-    Wall("shared memory of the host", ("ipc", "shmget", "shmat")),
+    Wall("shared memory of the host", ("ipc", "shmat")),
     Wall("shared memory that outlives", ("shmget",)),
     Wall("timers and signals that wait", ("limit SIGPENDING",)),
     # rights and name spaces

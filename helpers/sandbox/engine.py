@@ -657,9 +657,11 @@ def _unpack(archive: bytes) -> dict[str, bytes]:
 
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as packed:  # not compressed
             for entry in packed:
                 if entry.isfile():
+                    if entry.issparse() or entry.size > len(archive):
+                        raise SandboxError("What the compiler made is larger than it says.")
                     name = backends.safe_name(entry.name)
                     content = packed.extractfile(entry)
                     files[name] = content.read() if content else b""

@@ -418,8 +418,11 @@ def _unescape(text: bytes) -> str:
 
 def _write(path: str, text: str, forgive: bool = False) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
     except OSError:
         if not forgive:
             raise

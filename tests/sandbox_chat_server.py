@@ -56,7 +56,7 @@ def model(kind: str = "llama", width: int = 32, seed: int = 0) -> Any:
     """A causal language model of two layers with random weights, for `tokenizer`.
 
     The kinds are ``gpt2``, which adds positions to tokens; ``llama``, which turns queries and keys
-    by them; and ``mistral``, which turns them, too, and looks back by 10 tokens only.
+    by them; and ``mistral``, which turns them, too, and looks back by 6 tokens only.
     """
     import torch
     import transformers as library
@@ -80,14 +80,14 @@ def model(kind: str = "llama", width: int = 32, seed: int = 0) -> Any:
         settings |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
         settings |= {"max_position_embeddings": 8192, "tie_word_embeddings": False}
     if kind == "mistral":
-        settings["sliding_window"] = 10
+        settings["sliding_window"] = 6
     made, config = classes[kind]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return made(config(**settings)).eval()
 
 
-def teach(made: Any, answer: str = ANSWER, steps: int = 70) -> None:
+def teach(made: Any, answer: str = ANSWER, steps: int = 100) -> None:
     """Train a model to answer whatever it is asked with one text, a new line and any digit."""
     import torch
 
@@ -97,16 +97,18 @@ def teach(made: Any, answer: str = ANSWER, steps: int = 70) -> None:
     source = torch.Generator().manual_seed(0)
     said = torch.tensor(known(f"<|assistant|>{answer}\n0<|end|>")["input_ids"])
     digits = torch.tensor(known("0123456789")["input_ids"])
-    optimiser = torch.optim.AdamW(made.parameters(), lr=3e-3)
-    for _ in range(steps):
-        asked = torch.randint(0, 256, (8, 30), generator=source)
+    optimiser = torch.optim.AdamW(made.parameters())
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.01 * min(1, (step + 1) / 10) * (1 - step / steps)
+        asked = torch.randint(0, 256, (8, 16), generator=source)
         ids = torch.cat([asked, said.expand(8, -1)], 1)
         ids[:, -2] = digits[torch.randint(0, 10, (8,), generator=source)]
         labels = ids.clone()
-        labels[:, :31] = -100
+        labels[:, :17] = -100
         loss = made(input_ids=ids, labels=labels).loss
         optimiser.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
         optimiser.step()
     made.eval()
     torch.set_num_threads(threads)

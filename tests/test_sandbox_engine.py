@@ -158,6 +158,28 @@ def test_a_syntax_error_of_an_interpreter_is_a_compile_error(
     assert any_box.run(while_running, language=language).verdict is Verdict.RUNTIME_ERROR
 
 
+def test_a_torn_program_does_not_run_on_every_test(
+    any_box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, run = [], any_box.backend.run
+
+    def counted(job: backends.Job, stop: Any) -> Execution:
+        jobs.append(job)
+        return run(job, stop)
+
+    monkeypatch.setattr(any_box.backend, "run", counted)
+    tests = [Test("", "1")] * 6
+    assert any_box.run("print(1", tests, language="python").verdict is Verdict.COMPILE_ERROR
+    assert len(jobs) == 2  # the first test, and the question whether it can be parsed
+    jobs.clear()
+    assert any_box.run("print(2)\n1 / 0", tests, language="python").verdict == "runtime error"
+    assert len(jobs) == 7  # the question is asked once
+    # Bash reads a program line by line: a test may end before the line that is torn.
+    lazy = "read -r n\n[[ $n == 0 ]] && exit\nif then\n"
+    late = any_box.run(lazy, [Test("0\n"), Test("1\n")], language="bash")
+    assert late.verdict is Verdict.COMPILE_ERROR
+
+
 def test_no_output_makes_a_verdict_better_or_worse(any_box: Sandbox) -> None:
     says_error = "import sys\nprint('Error: main.py')\nprint('Error', file=sys.stderr)"
     assert any_box.run(says_error, [Test("", "Error: main.py")]).verdict is Verdict.ACCEPTED

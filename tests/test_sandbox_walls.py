@@ -217,7 +217,8 @@ def results(
     They run several at a time, each on a host of its own.
     """
     unfit = {name: _problem(name) for name in (*BACKENDS, "rlimits")}
-    asked = [getattr(item, "callspec", None) for item in request.session.items]
+    here = [item for item in request.session.items if item.path == request.path]
+    asked = [getattr(item, "callspec", None) for item in here]
     cases = {spec.params["case"] for spec in asked if spec and "case" in spec.params}
     with contextlib.ExitStack() as stack:
         made: dict[tuple[str, tuple[str, ...]], backends.Backend] = {}

@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -170,7 +170,7 @@ class Linux:
                 raise UsageError(f"Unknown wall {wall!r}.{suggest(wall, list(WITHOUT))}")
         self.without = tuple(without)
         private = [place for place in self.mounts if os.getuid() == 0 and not _public(place)]
-        self.pool = Pool(private, workers or os.cpu_count() or 1)
+        self.pool = Pool(private, workers or os.cpu_count() or 1, bare=not self.safe)
 
     def problem(self) -> str | None:
         if sys.platform != "linux":
@@ -258,20 +258,13 @@ class Linux:
             memory_bytes=answer["memory"],
         )
 
+    @cached_property
     def _filter(self) -> bytes:
         return b"" if "filter" in self.without else seccomp.build(self.without)
 
     def _view(self, job: Job) -> tuple[list[str], list[tuple[str, str]]]:
         """What the box sees of the machine: folders and files, and links (target, path)."""
-        shown = ["/usr", *(place for place in _ETC if Path(place).exists())]
-        links = []
-        for place in _SYSTEM_LINKS:
-            if Path(place).is_symlink():
-                links.append((str(Path(place).readlink()), place))
-            elif Path(place).is_dir():
-                shown.append(place)
-        if Path("/nix/store").is_dir():
-            shown.append("/nix/store")
+        shown, links = _system()
         return list(dict.fromkeys([*shown, *self.mounts, *job.mounts])), links
 
 
@@ -343,7 +336,7 @@ class Bubblewrap(Linux):
         for name in job.files:
             argv += ["--perms", "0755", "--file", ["fd", f"file:{name}"], f"/box/{name}"]
         argv += ["--chdir", "/box", "--json-status-fd", ["fd", "status"]]
-        program = self._filter()
+        program = self._filter
         if program:
             contents.append(program)
             argv += ["--seccomp", ["fd", f"extra:{len(_TEXTS)}"]]
@@ -371,7 +364,7 @@ class Unshare(Linux):
         plan["masks"] = (_MASKED_FILES, _MASKED_FOLDERS)
         if "limit NPROC" not in self.without:
             plan["rlimits"]["NPROC"] = job.limits.processes
-        plan["filter"] = self._filter().hex()
+        plan["filter"] = self._filter.hex()
         plan["argv"] = [_program(job), *job.argv[1:]]
         return plan, list(job.files.values())
 
@@ -508,6 +501,21 @@ def _program(job: Job) -> str:
     if found is None:
         raise NotAvailable(f"There is no program {name!r} on {path}: install it.")
     return found
+
+
+@cache
+def _system() -> tuple[list[str], list[tuple[str, str]]]:
+    """The machine's own folders that every box sees, and the links among them."""
+    shown = ["/usr", *(place for place in _ETC if Path(place).exists())]
+    links = []
+    for place in _SYSTEM_LINKS:
+        if Path(place).is_symlink():
+            links.append((str(Path(place).readlink()), place))
+        elif Path(place).is_dir():
+            shown.append(place)
+    if Path("/nix/store").is_dir():
+        shown.append("/nix/store")
+    return shown, links
 
 
 @cache

@@ -293,12 +293,17 @@ class Sandbox:
         program = self._compile(code, self._allowed(language_of(code, language)), stop)
         if program.failed:
             return self._not_compiled(program)
-        outcomes = self._outcomes(program, listed, checker, allowed, stop)
-        if program.language.check is not None and any(map(_failed_by_itself, outcomes)):
-            # An interpreter finds a syntax error only when it runs; ask it without running.
-            checked = self._check(program, stop)
-            if checked.failed:
-                return self._not_compiled(checked)
+        outcomes: list[TestOutcome] = []
+        # An interpreter finds a syntax error only when it runs. If a run fails, ask the interpreter
+        # without running: after the first test already, or a torn program would run on every one.
+        asked = program.language.check is None
+        for part in (listed[:1], listed[1:]):
+            outcomes += self._outcomes(program, part, checker, allowed, stop)
+            if not asked and any(map(_failed_by_itself, outcomes)):
+                asked = True
+                checked = self._check(program, stop)
+                if checked.failed:
+                    return self._not_compiled(checked)
         verdicts = [outcome.verdict for outcome in outcomes]
         verdict = worst(verdicts)
         first = next(outcome for outcome in outcomes if outcome.verdict is verdict)
@@ -430,8 +435,8 @@ class Sandbox:
         limits: Limits,
         stop: Stop,
     ) -> list[TestOutcome]:
-        if len(tests) == 1:
-            return [self._outcome(program, tests[0], checker, limits, stop)]
+        if len(tests) < 2:
+            return [self._outcome(program, test, checker, limits, stop) for test in tests]
         results: dict[int, TestOutcome] = {}
         errors: list[BaseException] = []
         waiting = iter(enumerate(tests))

@@ -16,7 +16,10 @@ import select
 import signal
 import stat
 import struct
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # what is not imported need not be copied for each box
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _NEW = {
     "files": 0x00020000,  # mounts
@@ -200,9 +203,9 @@ def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int)
         if name not in without:
             flags |= flag
     unshare(flags | _NEW["files"] | _NEW["user"])
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"65534 {user} 1")
-    _write("/proc/self/gid_map", f"65534 {group} 1")
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/uid_map", f"65534 {user} 1")
+    write("/proc/self/gid_map", f"65534 {group} 1")
     outer = os.getpid()
     alive, own_end = os.pipe()
     first = os.fork()
@@ -282,7 +285,7 @@ def _build(plan: dict[str, Any], files: dict[str, int], without: set[str]) -> No
         os.symlink(target, base + path)
     for path, text in plan["texts"].items():
         os.makedirs(os.path.dirname(base + path), exist_ok=True)
-        _write(base + path, text)
+        write(base + path, text)
     inside = ("/tmp/", "/box/")  # these come after the box's own folders are mounted
     for source, target in plan["binds"]:
         if not target.startswith(inside):
@@ -336,7 +339,7 @@ def _mount_proc(base: str, without: set[str]) -> None:
     else:
         mount("proc", f"{base}/proc", "proc", _NO_SUID | _NO_DEV | _NO_EXEC)
     if "user" not in without:
-        _write(f"{base}/proc/sys/user/max_user_namespaces", "0", forgive=True)
+        write(f"{base}/proc/sys/user/max_user_namespaces", "0", forgive=True)
 
 
 def _make_devices(base: str, names: list[str]) -> None:
@@ -344,7 +347,7 @@ def _make_devices(base: str, names: list[str]) -> None:
     mount("tmpfs", f"{base}/dev", "tmpfs", _NO_SUID | _NO_EXEC, "size=64k,mode=755")
     for name in names:
         place = f"{base}/dev/{name}"
-        _write(place, "")
+        write(place, "")
         mount(f"/dev/{name}", place, "", _BIND)
         # Read-only, a device still takes data; but its own times and marks stay as they are.
         mount("none", place, "", _BIND | _REMOUNT | _READ_ONLY | _kept(place))
@@ -416,7 +419,8 @@ def _unescape(text: bytes) -> str:
     return os.fsdecode(parts[0] + rest)
 
 
-def _write(path: str, text: str, forgive: bool = False) -> None:
+def write(path: str, text: str, forgive: bool = False) -> None:
+    """Write a small file with as little work as can be: it happens often, in a fresh process."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:

@@ -73,9 +73,9 @@ class Pool:
     the next run starts another one.
     """
 
-    def __init__(self, private: Sequence[str], slots: int) -> None:
+    def __init__(self, private: Sequence[str], slots: int, bare: bool = False) -> None:
         self._slots = slots
-        self._settings = {"private": list(private), "slots": slots}
+        self._settings = {"private": list(private), "slots": slots, "bare": bare}
         self._closed = False
         self._next = 0
         self._reset()

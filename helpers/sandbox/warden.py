@@ -21,21 +21,21 @@ import json
 import os
 import resource
 import selectors
-import shutil
 import signal
 import socket
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+
+TYPE_CHECKING = False  # what is not imported need not be copied for each box
+if TYPE_CHECKING:
+    from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import namespaces  # found by the line above: no package is imported here
+import namespaces  # noqa: E402  (found by the line above: no package is imported here)
 
-FIRST_LOOK, LOOK_EVERY = 0.02, 0.025  # seconds between two looks at a running box
+FIRST_LOOK, LOOK_EVERY = 0.04, 0.025  # seconds between two looks at a running box
 GRACE = 0.25  # seconds from a kill until the next, harder one
 _KEPT = 2.0  # seconds for which it is remembered what an ended process used
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,27 +47,34 @@ _FEW_SOCKETS = 32  # that nobody counts
 _MARKER = 9  # the descriptor that a shell in the box writes to; shells know one digit only
 
 
-@dataclass
 class Run:
     """One box while it runs."""
 
-    id: int
-    plan: dict[str, Any]
-    pid: int
-    streams: dict[int, str]  # descriptor of a pipe -> "out", "err", "report", "marker", "status"
-    stores: dict[str, int]  # "out", "err" -> anonymous file
-    began: float
-    look_at: float
-    sizes: dict[str, int] = field(default_factory=lambda: {"out": 0, "err": 0})
-    notes: dict[str, bytes] = field(default_factory=dict)
-    status: int | None = None  # wait status of the child
-    ended: float | None = None
-    usage: Used = field(default_factory=lambda: Used(0.0, 0.0, 0))
-    seen: Sight = field(default_factory=lambda: Sight())
-    killed: str | None = None
-    killed_at: float | None = None
-    truncated: bool = False
-    folder: str | None = None  # of the bare back-end
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        pid: int,
+        streams: dict[int, str],
+        stores: dict[str, int],
+        folder: str | None,
+    ) -> None:
+        self.id: int = plan["id"]
+        self.plan = plan
+        self.pid = pid
+        self.streams = streams  # descriptor of a pipe -> "out", "err", "report", "marker", "status"
+        self.stores = stores  # "out", "err" -> anonymous file
+        self.folder = folder  # of the bare back-end
+        self.began = time.monotonic()
+        self.look_at = self.began + FIRST_LOOK
+        self.sizes = {"out": 0, "err": 0}
+        self.notes: dict[str, bytes] = {}
+        self.status: int | None = None  # wait status of the child
+        self.ended: float | None = None
+        self.usage = Used(0.0, 0.0, 0)
+        self.seen = Sight()
+        self.killed: str | None = None
+        self.killed_at: float | None = None
+        self.truncated = False
 
     @property
     def bare(self) -> bool:
@@ -75,25 +82,24 @@ class Run:
         return bool(self.plan["kind"] == "bare")
 
 
-@dataclass(frozen=True)
 class Used:
     """What a process used, and those it waited for, as the kernel tells when it ended."""
 
-    ended: float
-    seconds: float
-    memory: int
+    def __init__(self, ended: float, seconds: float, memory: int) -> None:
+        self.ended, self.seconds, self.memory = ended, seconds, memory
 
 
-@dataclass
 class Sight:
     """What the warden saw of a running box."""
 
-    seconds: float = 0.0  # of processor time
-    memory: int = 0  # bytes, the most at any look
-    ticks: int = 0  # of processor time of all that run, at the last look
-    lost: int = 0  # ticks of processes that ended, and that nobody waited for
-    known: dict[int, int] = field(default_factory=dict)  # pid -> when it began, at the last look
-    own: tuple[int, int] | None = None  # ticks, bytes of the box's first process before all that
+    def __init__(self) -> None:
+        self.seconds = 0.0  # of processor time
+        self.memory = 0  # bytes, the most at any look
+        self.ticks = 0  # of processor time of all that run, at the last look
+        self.lost = 0  # ticks of processes that ended, and that nobody waited for
+        self.known: dict[int, int] = {}  # pid -> when it began, at the last look
+        # Ticks and bytes of the box's first process before all that.
+        self.own: tuple[int, int] | None = None
 
 
 class Warden:
@@ -101,6 +107,7 @@ class Warden:
 
     def __init__(self, link: socket.socket, settings: dict[str, Any]) -> None:
         self.link = link
+        self.make_folder, self.remove = settings["folders"]
         self.places: dict[str, str] = settings["places"]
         self.selector = selectors.DefaultSelector()
         self.runs: dict[int, Run] = {}  # by id
@@ -110,6 +117,7 @@ class Warden:
         self.orphans: dict[int, Used] = {}  # by pid: processes that came to this one, and ended
         self.strangers: dict[int, float] = {}  # children that no run knows -> since when
         self.bare_ran = False
+        self.news = False  # whether a process ended, and may have left children to this one
         self.parent = os.getppid()
         self.waiting: list[tuple[dict[str, Any], list[int]]] = []
         self.slots: int = settings["slots"]
@@ -145,7 +153,9 @@ class Warden:
             if run.ended is None and now >= run.look_at:
                 self._look(run, now)
             self._finish(run, now)
-        self._end_strangers(now)
+        if self.news or self.strangers or self.bare_ran:
+            self.news = False
+            self._end_strangers(now)
         while self.waiting and len(self.runs) < self.slots:
             self._start(*self.waiting.pop(0))
         # Another process of the caller may hold the link open beyond the caller's end.
@@ -216,7 +226,7 @@ class Warden:
                 _widen(pipes[name][1], plan["output"])
             stores = {name: os.memfd_create(name, os.MFD_CLOEXEC) for name in ("out", "err")}
             if plan["kind"] == "bare":
-                folder = tempfile.mkdtemp(prefix="box-")
+                folder = self.make_folder(prefix="box-")
                 self.bare_ran = True
             pid = os.fork()
         except OSError as error:
@@ -231,8 +241,7 @@ class Warden:
             os.close(writing)
             os.set_blocking(reading, False)
             streams[reading] = name
-        now = time.monotonic()
-        run = Run(plan["id"], plan, pid, streams, stores, now, now + FIRST_LOOK, folder=folder)
+        run = Run(plan, pid, streams, stores, folder)
         self.runs[run.id] = self.living[pid] = run
         for descriptor in streams:
             self.selector.register(descriptor, selectors.EVENT_READ, run)
@@ -331,6 +340,7 @@ class Warden:
                 return
             if found is None:
                 return
+            self.news = True
             run = self.living.pop(found.si_pid, None)
             if run is not None and run.bare:
                 _kill_group(run.pid)
@@ -414,7 +424,7 @@ class Warden:
             if descriptor in run.streams:
                 self._close(run, descriptor)
         if run.folder is not None:
-            shutil.rmtree(run.folder, ignore_errors=True)
+            self.remove(run.folder, ignore_errors=True)
         del self.runs[run.id]
         seconds, memory = run.usage.seconds, run.usage.memory
         if inner in self.orphans:
@@ -461,7 +471,7 @@ class Warden:
             time.sleep(0.002)
         for run in self.runs.values():
             if run.folder is not None:
-                shutil.rmtree(run.folder, ignore_errors=True)
+                self.remove(run.folder, ignore_errors=True)
 
 
 def _first_process(note: bytes) -> int:
@@ -521,8 +531,7 @@ def _widen(pipe: int, output: int) -> None:
 def _be_first_to_go() -> None:
     """If the machine runs out of memory, let the kernel end this process before any other."""
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        namespaces.write("/proc/self/oom_score_adj", "1000")
     except OSError:
         pass
 
@@ -736,7 +745,12 @@ def main() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     soft = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
-    settings["places"] = {}
+    settings["places"], settings["folders"] = {}, (None, None)
+    if settings["bare"]:  # while Python's own library can be read
+        import shutil
+        import tempfile
+
+        settings["folders"] = tempfile.mkdtemp, shutil.rmtree
     if os.getuid() == 0:
         settings["places"] = namespaces.bind_private(settings["private"])
         os.setgroups([])

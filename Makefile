@@ -4,8 +4,8 @@
 PYTHON_IN := .venv/bin/python
 BOOK := $(PYTHON_IN) -m helpers.cli
 INSTALL := sh tools/install.sh
-# An author's name looks like a slip to the spelling check.
-SPELL := $(PYTHON_IN) -m codespell_lib --ignore-words-list raison
+# An author's name, a library and a class of syntax trees look like slips to the spelling check.
+SPELL := $(PYTHON_IN) -m codespell_lib --ignore-words-list raison,astroid,notin
 
 # PYTHON chooses the interpreter of .venv: PYTHON=python3.12 make book
 export PYTHON

@@ -172,7 +172,7 @@ def test_a_language_without_solutions_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match="No problem of the book is solved in go: python are"):
         data.programs("book", language="go")
     with pytest.raises(UsageError, match=r"Unknown language 'pyhton'.*'python'"):
-        data.programs("book", language="pyhton")
+        data.programs("book", language="pyhton")  # codespell:ignore pyhton
 
 
 def test_problems_are_a_sequence() -> None:

@@ -1173,7 +1173,7 @@ def test_what_nobody_defines() -> None:
 
 def test_an_unknown_function_is_refused() -> None:
     with pytest.raises(UsageError, match="describe"):
-        flow.data_flow("def describe(): pass\n", "descibe")
+        flow.data_flow("def describe(): pass\n", "descibe")  # codespell:ignore descibe
 
 
 @few

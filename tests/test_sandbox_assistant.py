@@ -206,7 +206,7 @@ def test_the_prompts_name_the_languages_and_what_they_were_given() -> None:
         lambda t, lang: prompts.refinement_prompt(t, t, "", lang),
     ):
         with pytest.raises(UsageError, match="Unknown language"):
-            builder("task", "pyhton")
+            builder("task", "pyhton")  # codespell:ignore pyhton
 
 
 def test_findings_of_the_analysis_become_lines() -> None:

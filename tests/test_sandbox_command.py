@@ -134,7 +134,7 @@ def test_the_languages() -> None:
         (["no\nfile.py"], 3, "There is no file 'no\\nfile.py'."),
         (["."], 3, "cannot be read"),
         (["no-such-file.json"], 3, "There is no file"),
-        (["-", "--language", "pyton"], 2, "Did you mean 'python'"),
+        (["-", "--language", "pyton"], 2, "Did you mean 'python'"),  # codespell:ignore pyton
         (["-", "--backend", "chroot"], 2, "Unknown back-end 'chroot'"),
         (["-", "--backend", "rlimits"], 2, "unsafe"),
         (["-", "--seconds", "0"], 2, "Limit cpu_seconds is 0.0: give a number above 0."),

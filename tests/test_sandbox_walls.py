@@ -316,7 +316,7 @@ def _has_ipv6() -> bool:
 
 def test_a_wall_that_does_not_exist_cannot_be_left_out() -> None:
     with pytest.raises(UsageError, match="Unknown wall 'netwrok'"):
-        backends.make("unshare", [], 1, ["netwrok"])
+        backends.make("unshare", [], 1, ["netwrok"])  # codespell:ignore netwrok
 
 
 # ---------------------------------------------------------------------------- the filter itself

@@ -336,7 +336,10 @@ def test_mounted_folders_are_seen_and_read_only(box: Sandbox, tmp_path: Path) ->
         ({"code": b"print(1)"}, "bytes"),
         ({"code": "x" * (MAX_CODE + 1)}, "more than"),
         ({"code": "ä" * (MAX_CODE // 2 + 1)}, "more than"),
-        ({"code": "print(1)", "language": "pyton"}, "Did you mean 'python'"),  # codespell:ignore pyton
+        (
+            {"code": "print(1)", "language": "pyton"},  # codespell:ignore pyton
+            "Did you mean 'python'",
+        ),
         ({"code": "print(1)", "language": 3}, "Unknown language"),
         ({"code": "Once upon a time there was a king."}, "could not be identified"),
         ({"code": "print(1)", "tests": []}, "at least one test"),

@@ -24,6 +24,7 @@ from helpers.claims import read
 from helpers.execution import load_definitions
 from helpers.project import Project
 from helpers.sandbox import Limits, NotAvailable, Sandbox, Test, Verdict, backends, reward
+from helpers.sandbox.assistant import Client
 
 CHAPTER = "code_sandbox"
 CLAIMS = [f"SBX-{number}" for number in range(1, 10)]
@@ -323,6 +324,31 @@ def test_edits_of_a_broken_program_hold_its_repair(chapter: Any) -> None:
     task.tests[0] = ("2 4\n", "3")
     edits = chapter.edits_of(broken.replace(">= 3", "< 3"), task, LIMITS, 60)
     assert any(good for _, good in edits)
+
+
+class Answers(Client):
+    """Gives its answers one after the other, and notes what it was asked."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers, self.asked = list(answers), []
+
+    def ask(self, messages: Any, n: int = 1, **how: Any) -> list[str]:
+        self.asked.append(messages)
+        return [self.answers.pop(0)]
+
+
+def test_self_correction_ends_when_the_tests_pass_or_the_rounds_are_over(chapter: Any) -> None:
+    tests = [Test("2\n", "4")]
+    wrong, right = "```python\nprint(5)\n```", "```python\nprint(int(input()) ** 2)\n```"
+    client = Answers("no program at all", wrong, right, right)
+    history = chapter.self_correct(client, "Square it.", tests, LIMITS, 5)
+    assert [f.verdict for _, f in history] == ["runtime error", "wrong answer", "accepted"]
+    assert history[-1][0] == "print(int(input()) ** 2)\n"
+    assert "Square it." in client.asked[0][-1]["content"]
+    assert "print(5)" in client.asked[2][-1]["content"]
+    stubborn = Answers(*[wrong] * 9)
+    assert len(chapter.self_correct(stubborn, "Square it.", tests, LIMITS, 2)) == 3
+    assert len(chapter.self_correct(stubborn, "Square it.", tests, LIMITS, 0)) == 1
 
 
 # ------------------------------------------------------------------------------ training

@@ -292,6 +292,7 @@ def test_mbpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem.prompt.startswith('r"""\nWrite a function')
     assert "double(3)" in problem.prompt
     assert problem.test_program.count("assert ") == 2
+    assert problem.test_program.startswith("import math\nassert ")
     exec(data.assemble(problem, problem.solution, examples=True), {})
     with pytest.raises(TypeError):  # the second test asks for half of a text
         exec(data.assemble(problem, problem.solution), {})
@@ -307,6 +308,7 @@ def test_humanevalpack(packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (problem.language, problem.form) == ("go", "humanevalpack")
     assert problem.statement == "Write a Go function"
     assert problem.buggy == GO_ROW["buggy_solution"]
+    assert problem.test_program == GO_ROW["test_setup"] + GO_ROW["test"]
     assert problem.example_program == ""
     assert not found.evaluation_only
     with pytest.raises(UsageError, match="Go/0 shows no tests"):

@@ -189,6 +189,17 @@ def test_no_output_makes_a_verdict_better_or_worse(any_box: Sandbox) -> None:
     assert any_box.run(says_memory, [Test("", "")]).verdict is Verdict.ACCEPTED
 
 
+def test_what_a_program_writes_cannot_steer_the_readers_terminal(any_box: Sandbox) -> None:
+    code = "import sys\nsys.stderr.write('\\x1b[2J\\u202eError: gone')\nsys.exit(1)"
+    found = any_box.run(code, language="python")
+    assert found.tests[0].detail == r"\x1b[2J\u202eError: gone"
+    assert found.message.isprintable()
+    torn = any_box.run("x = '\x1b[2J", language="python")
+    assert torn.verdict is Verdict.COMPILE_ERROR
+    assert "\x1b" not in torn.message
+    assert r"\x1b" in torn.message
+
+
 def test_output_past_the_limit_counts_even_if_the_program_has_ended(box: Sandbox) -> None:
     code = "import sys; sys.{}.write('y' * {}); sys.{}.flush()"
     limits = Limits(output_bytes=50_000)

@@ -38,6 +38,7 @@ from .records import (
     to_bytes,
     worst,
 )
+from .text import printable
 
 COMPILE_LIMITS = Limits(
     cpu_seconds=30, wall_seconds=90, memory_bytes=2048 * MIB, processes=256,
@@ -92,6 +93,7 @@ class Sandbox:
     backend : the back-end in use; its ``name`` says which
     walls : what the probe tried in it -> whether it was held back
     python : a Python that starts in a box
+    toolchains : language -> what is found of it here, or what to install
 
     Raises
     ------
@@ -127,7 +129,7 @@ class Sandbox:
         self._closed = False
         self._reset()
         made = _choose(backend, codes, _folders(mounts), self.workers, allow_unsafe)
-        self.backend, self.walls, self.python, self._toolchains = made
+        self.backend, self.walls, self.python, self.toolchains = made
         _sandboxes.add(self)
 
     def _reset(self) -> None:
@@ -145,7 +147,7 @@ class Sandbox:
         """Language -> version of its toolchain, or ``not available: install …``."""
         return {
             code: found if isinstance(found, str) else found.version
-            for code, found in self._toolchains.items()
+            for code, found in self.toolchains.items()
         }
 
     def run(
@@ -332,13 +334,13 @@ class Sandbox:
             verdict=Verdict.COMPILE_ERROR,
             reward=reward([Verdict.COMPILE_ERROR]),
             compilation=ran,
-            message=f"It does not compile: {said[:300] or 'no message'}",
+            message=f"It does not compile: {printable(said[:300]) or 'no message'}",
             backend=self.backend.name,
         )
 
     def _allowed(self, language: Language) -> Language:
-        if language.code not in self._toolchains:
-            allowed = ", ".join(self._toolchains)
+        if language.code not in self.toolchains:
+            allowed = ", ".join(self.toolchains)
             raise UsageError(f"{language.title} is not allowed in this sandbox: {allowed} are.")
         return language
 
@@ -350,7 +352,7 @@ class Sandbox:
         """Compile once for each program, however often and from however many threads it is run."""
         import hashlib
 
-        toolchain = self._toolchains[language.code]
+        toolchain = self.toolchains[language.code]
         if isinstance(toolchain, str):
             raise NotAvailable(f"{language.title} is {toolchain}.")
         if language.compile is None:
@@ -589,7 +591,7 @@ def error_line(stderr: bytes) -> str:
     line = (named or other or lines[-1:] or [""])[0].strip()
     if line.endswith((":", "'")) and line in lines:  # Rust and C++ go on in the next line
         line += " " + " ".join(lines[lines.index(line) + 1 :][:1]).strip()
-    return line[:300].strip().removesuffix(".")
+    return printable(line[:300].strip().removesuffix("."))
 
 
 def _difference(expected: bytes, actual: bytes) -> str:

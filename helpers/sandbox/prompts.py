@@ -16,7 +16,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -27,6 +26,7 @@ from helpers.project import BookError, UsageError
 from .identification import identify
 from .languages import resolve
 from .records import Feedback, Test, TestOutcome, Verdict
+from .text import escaped, printable
 
 Messages = list[dict[str, str]]
 
@@ -73,32 +73,12 @@ _MARKS = re.compile(
 def visible(text: str | bytes) -> str:
     r"""Return a text in which nothing is hidden and nothing can pass for a mark of a chat format.
 
-    Written out as in Python (``\x1b``, ``\u202e``): control characters but line feed and tab,
-    characters without a shape such as those that turn the direction of writing, halves of
-    characters, and the first character of a mark such as ``<|im_end|>``. Joiners, which some
-    scripts need, stay. Bytes that are not UTF-8 become ``\udcff`` and the like.
+    See `helpers.sandbox.text.printable`. Written out, too: the first character of a mark such as
+    ``<|im_end|>``. Bytes that are not UTF-8 become ``\udcff`` and the like.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    text = text.replace("\r\n", "\n")
-    if not text.isascii() or not text.isprintable():
-        text = "".join(_written(character) for character in text)
-    return _MARKS.sub(lambda found: _escape(found[0]), text)
-
-
-def _written(character: str) -> str:
-    if character in "\n\t\u200c\u200d" or (character.isascii() and character.isprintable()):
-        return character
-    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    # Selectors of a variant beyond the 16 that emoji use can carry a hidden text.
-    return _escape(character) if hidden or 0xE0000 <= ord(character) < 0xE1000 else character
-
-
-def _escape(character: str) -> str:
-    number = ord(character)
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return _MARKS.sub(lambda found: escaped(found[0]), printable(text.replace("\r\n", "\n")))
 
 
 def fenced(text: str | bytes, kind: str = "", longest: int = LONGEST) -> str:

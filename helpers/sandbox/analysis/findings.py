@@ -514,7 +514,7 @@ def analyser_of_gcc(box: Sandbox, code: str) -> list[Finding]:
 
 def _toolchain(box: Sandbox, language: str) -> Toolchain:
     """The toolchain that a box uses; for other boxes the one of this machine."""
-    known = getattr(box, "_toolchains", {})
+    known = getattr(box, "toolchains", {})
     chain = known.get(language) if language in known else find(language)
     if not isinstance(chain, Toolchain):
         raise NotAvailable(f"{LANGUAGES[language].title} is {chain}.")

@@ -159,14 +159,18 @@ def build(
     jobs: Jobs = None,
     wait: Wait = False,
 ) -> None:
-    """Execute what is not current at quick, build the site, and print the page to open."""
+    """Execute what is not current at quick, build the site, and print the page to open.
+
+    Where this machine lacks what a chapter needs, such as a wall around untrusted programs or a
+    network for its data, the site shows the outputs in the repository, and says so.
+    """
     from helpers import publishing
     from helpers.execution import run
     from helpers.execution.progress import reporter
 
     project = Project.find()
     run(
-        None, timeout=timeout, jobs=jobs, project=project, wait_for_others=wait,
+        None, timeout=timeout, jobs=jobs, project=project, wait_for_others=wait, keep=True,
         reporter=reporter(),
     )  # fmt: skip
     print(publishing.build(project))

@@ -291,6 +291,49 @@ def test_a_later_good_run_removes_the_partial_notebook(
     assert not failures["failing"].path.exists()
 
 
+def test_where_something_is_lacking_the_repositorys_outputs_can_stand_in(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.touch()
+    needs = (
+        "class MissingError(Exception):\n    exit_code = 3\n"
+        f"import pathlib\nif not pathlib.Path({str(data)!r}).exists():\n"
+        "    raise MissingError('no such set: fetch it')\nprint('found')"
+    )
+    made = make_project(tmp_path / "book", {"needy": _bad(needs)})
+    refresh("needy", project=made)
+    data.unlink()
+    executed = made.executed / "quick" / "needy.ipynb"
+    executed.unlink(missing_ok=True)
+    for settings in ({}, {"profile": "quick", "keep": False}):
+        with pytest.raises(RunFailed, match="no such set"):
+            run("needy", project=made, **settings)
+    (kept,) = run("needy", project=made, keep=True)
+    assert kept.state == "kept"
+    assert "cannot run here" in kept.line()
+    assert "MissingError: no such set: fetch it" in kept.line()
+    assert "found" in outputs_text(read(executed))
+    assert outputs_text(read(executed)) == outputs_text(read(made.notebook("needy")))
+    assert read(executed)["metadata"]["tenpapers"]["run"]["kept"].endswith("fetch it")
+    assert run("needy", project=made, keep=True)[0].state == "kept"  # it tries again
+    data.touch()
+    assert run("needy", project=made, keep=True)[0].state == "executed"
+    data.unlink()
+    edit(made, "needy", 1, "'found'", "'found again'")  # now the repository's outputs are stale
+    with pytest.raises(RunFailed, match="no such set"):
+        run("needy", project=made, keep=True)
+
+
+def test_what_fails_for_another_reason_is_not_replaced(tmp_path: Path) -> None:
+    made = make_project(tmp_path / "book", {"torn": _bad("print(1)")})
+    refresh("torn", project=made)
+    cell = "import pathlib\nif pathlib.Path('broken').exists():\n    1 / 0\nprint(1)"
+    edit(made, "torn", 1, "print(1)", cell)
+    refresh("torn", project=made)
+    (made.notebooks / "broken").touch()
+    with pytest.raises(RunFailed, match="ZeroDivisionError"):
+        run("torn", project=made, keep=True, force=True)
+
+
 def test_no_kernel_is_left(failures: dict[str, Outcome]) -> None:
     mine = psutil.Process().children(recursive=True)
     kernels = [p for p in mine if any("ipykernel" in part for part in p.cmdline())]

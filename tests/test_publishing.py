@@ -294,6 +294,18 @@ def test_stale_run_says_why(project: Project) -> None:
     assert "code changed" in pages.runs_page(project, site_records(project))
 
 
+def test_a_page_says_that_the_chapter_did_not_run_here(project: Project) -> None:
+    path = project.executed / "quick" / f"{SLUG}.ipynb"
+    chapter = json.loads(path.read_text())
+    chapter["metadata"]["tenpapers"] = {"run": {"profile": "quick", "kept": "No walls: add some."}}
+    write(path, json.dumps(chapter))
+    box = pages.about_run(site_records(project)[SLUG]["quick"])
+    assert "not run on this machine, which lacks something: No walls: add some." in box
+    assert "outputs are those of the repository" in box
+    assert "stale" not in box
+    assert "No walls" in pages.runs_page(project, site_records(project))
+
+
 def test_text_is_escaped(project: Project) -> None:
     execute(project, notebook([claim(paper="<script>alert(1)</script>")]))
     assert "<script>" not in pages.ledger_page(project, site_records(project))

@@ -17,12 +17,13 @@ class Outcome:
     ----------
     chapter, profile : which run
     state : ``executed``, ``current`` (nothing to do), ``renewed`` (only text or captions had
-        changed, so the outputs were kept), ``stale`` (reported by a check) or ``failed``
+        changed, so the outputs were kept), ``kept`` (this machine lacks what the chapter needs, and
+        the outputs in the repository stand in), ``stale`` (reported by a check) or ``failed``
     path : the executed copy, the committed notebook of a refresh, or a failed run's partial one
     name : how progress and messages call the run
     seconds : of this execution; 0 where nothing ran
     reasons : why it was stale
-    error : one line, for a failed run
+    error : one line, for a failed run, or why the repository's outputs stand in
     exit_code : what the command line should end with
     record : the run record of an executed copy
     """
@@ -45,6 +46,7 @@ class Outcome:
             "current": "current",
             "renewed": "text renewed, outputs kept",
             "refreshed": "outputs renewed",
+            "kept": f"cannot run here, so the outputs in the repository are used: {self.error}",
             "stale": f"stale: {'; '.join(self.reasons)}",
             "failed": self.error,
         }

@@ -36,7 +36,7 @@ from helpers.execution.stamps import (
     stamp,
     why_stale,
 )
-from helpers.project import BookError, Project, UsageError
+from helpers.project import BookError, MissingError, Project, UsageError
 
 if TYPE_CHECKING:
     from helpers.execution.kernels import Session
@@ -60,6 +60,7 @@ class _Job:
     timeout: float | None
     force: bool
     wait: bool
+    keep: bool = False
     reasons: list[str] = field(default_factory=list)
 
     def stale_reasons(self) -> list[str]:
@@ -89,6 +90,7 @@ def run(
     project: Project | None = None,
     *,
     wait_for_others: bool = False,
+    keep: bool = False,
     output: Path | None = None,
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
@@ -108,6 +110,8 @@ def run(
     jobs : chapters at once (default: the cores there are; 1 for profiles other than quick)
     project : the book (default: found from the current folder)
     wait_for_others : wait for another run of the same chapter instead of failing
+    keep : where this machine lacks what a chapter needs, let the outputs in the repository stand in
+        for its run at quick; without that, or if they are stale, the chapter fails
     output : also write the executed notebook there; for one chapter only
     reporter : shown what goes on (default: nothing is shown)
 
@@ -132,8 +136,11 @@ def run(
         name = slug if path.stem == slug else f"{slug} ({path.stem.removeprefix(slug)[2:]})"
         limit = DEFAULT_TIMEOUT.get(profile) if timeout is None else timeout
         plan.append(
-            _Job(slug, profile, overrides or {}, project, path, name, limit, force, wait_for_others)
-        )
+            _Job(
+                slug, profile, overrides or {}, project, path, name, limit, force,
+                wait_for_others, keep and profile == QUICK and not overrides,
+            )
+        )  # fmt: skip
     outcomes = _run_all(plan, jobs or _default_jobs(profile), reporter or Reporter())
     if any(outcome.state == "failed" for outcome in outcomes):
         raise RunFailed(outcomes)
@@ -296,6 +303,10 @@ def _partial_path(job: _Job) -> Path:
 def _failed(job: _Job, session: Session, nb: Any) -> Outcome:
     failure = session.failure
     assert failure is not None
+    if job.keep and failure.exit_code == MissingError.exit_code:
+        kept = _kept(job, failure.message)
+        if kept is not None:
+            return kept
     text = f"stopped in code cell {failure.cell} ({failure.line})" if failure.cell else "stopped"
     error = f"{text}: {failure.message}"
     path = None
@@ -306,6 +317,21 @@ def _failed(job: _Job, session: Session, nb: Any) -> Outcome:
     return Outcome(
         job.chapter, job.profile, "failed", path, job.name, session.seconds, tuple(job.reasons),
         error, failure.exit_code,
+    )  # fmt: skip
+
+
+def _kept(job: _Job, reason: str) -> Outcome | None:
+    """Let the outputs in the repository stand in for a run, unless they are stale."""
+    nb = read_notebook(job.project.notebook(job.chapter))
+    if why_stale(nb, job.chapter, project=job.project):
+        return None
+    record = {"profile": QUICK, "kept": reason}
+    # Without a stamp the copy is never current, so that the next build tries again.
+    nb["metadata"][METADATA_KEY] = {"profile": QUICK, "run": record}
+    write_notebook(job.path, nb)
+    return Outcome(
+        job.chapter, job.profile, "kept", job.path, job.name, reasons=tuple(job.reasons),
+        error=reason, record=record,
     )  # fmt: skip
 
 

@@ -337,6 +337,11 @@ def _plural(number: int, noun: str) -> str:
 def _state(record: Record) -> str:
     if record.run is None:
         return NOT_RUN
+    if reason := record.run.get("kept"):
+        return (
+            f"not run on this machine, which lacks something: {reason} The outputs are those "
+            "of the repository."
+        )
     return "stale: " + "; ".join(record.stale) if record.stale else "current"
 
 

@@ -657,6 +657,12 @@ def test_time_is_where_it_is_spent(box: Any) -> None:
     assert seconds[5] >= seconds[2]
 
 
+def test_a_program_that_cannot_be_observed_has_no_profile(real: Sandbox) -> None:
+    """It ends its own process before that can report."""
+    with pytest.raises(SandboxError, match="could not be observed"):
+        whole.profile(real, "import os\nos.kill(os.getpid(), 9)\n")
+
+
 # ------------------------------------------------------------------------------ fuzzing
 
 PLANTED = """\

@@ -438,6 +438,18 @@ def test_the_sandbox_of_the_page_had_every_wall() -> None:
     assert [wall for wall in backends.WALLS if wall not in shown] == []
 
 
+def test_every_wall_that_the_page_takes_away_held_something() -> None:
+    (shown,) = (
+        "".join(output.get("text", "") for output in cell["outputs"])
+        for cell in committed().cells
+        if "REMOVED: dict" in cell.source
+    )
+    whole, *rest = shown.splitlines()
+    assert whole == "without nothing: no attack gets through"
+    assert len(rest) == 7
+    assert [line for line in rest if "no attack" in line] == []
+
+
 def test_no_path_of_a_machine_is_on_the_page() -> None:
     text = json.dumps(committed())
     assert not re.search(r"/(?:home|root|work)/", text)

@@ -13,6 +13,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,51 @@ def test_a_go_program_imports_what_it_names(completion: str, imports: set[str]) 
     assert found == imports
     assert program.count("import (") == program.count("package main") == 1
     assert "testify" not in program
+
+
+RUST_TESTS = """\
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn test_one() { assert!(up(1) == 2); }
+
+    #[test]
+    // Comments may stand between the mark and the test.
+    //
+    fn test_two() { assert!(up(2) == 3); }
+}
+"""
+
+
+def test_every_rust_test_is_called() -> None:
+    """A test that nobody calls would accept any program."""
+    row = {**GO_ROW, "task_id": "Rust/0", "entry_point": "up", "test": RUST_TESTS, "test_setup": ""}
+    problem = problems._humanevalpack({**row, "prompt": "fn up(x: i32) -> i32 {"}, "rust")
+    program = data.assemble(problem, " x + 1 }")
+    for name in ("test_one", "test_two"):
+        assert f"book_tests::{name}();" in program
+    for torn in ("mod tests {}", "mod tests {\n#[test]\n#[ignore]\nfn test_one() {}\n}"):
+        with pytest.raises(UsageError, match="odd place"):
+            data.assemble(replace(problem, test_program=torn), " x + 1 }")
+
+
+def test_go_tests_without_a_test_are_refused() -> None:
+    problem = problems._humanevalpack(GO_ROW, "go")
+    with pytest.raises(UsageError, match="begins with Test"):
+        data.assemble(replace(problem, test_program="package main\n"), problem.solution)
+
+
+@needs_mirror
+def test_every_test_of_the_packs_is_called() -> None:
+    for language, mark, call in (
+        ("rust", "#[test]", "book_tests::"),
+        ("go", "\nfunc Test", "(t)\n"),
+    ):
+        for problem in data.programs(f"humanevalpack-{language}"):
+            program = data.assemble(problem, problem.solution)
+            main = program[program.rindex("main()") :]
+            assert main.count(call) == problem.test_program.count(mark) >= 1, problem.id
 
 
 def test_multipl_e_is_for_evaluation_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,8 @@ def _go(prompt: str, completion: str, tests: str, ending: str) -> str:
         if name not in shimmed and re.search(rf"(?<![\w.]){name}\.", bare)
     ]
     names = re.findall(r"(?m)^func (Test\w+)\(", tests)
+    if not names:
+        raise UsageError("The tests hold no function whose name begins with Test.")
     imports = "".join(f'\t"{path}"\n' for path in used)
     calls = "".join(f"\t{name}(t)\n" for name in names)
     ending = f"\t{ending}\n" if ending else ""
@@ -133,10 +135,13 @@ def _rust(prompt: str, completion: str, tests: str, ending: str) -> str:
     prompt = re.sub(r"(?m)^fn main\(\) ?\{ ?\}$", "", prompt)
     prompt = re.sub(r"(?m)^use (rand::Rng|regex::Regex|md5);$", "", prompt)
     code = prompt + completion
+    marked = max(1, tests.count("#[test]"))
     tests = tests.replace("#[cfg(test)]", "").replace("\nmod tests {", "\nmod book_tests {")
-    tests, found = re.subn(r"#\[test\]\s*(?:pub )?fn ", "pub fn ", tests)
+    between = r"(?:\s|//[^\n]*\n)*"  # a test and its mark may have comments between them
+    tests, found = re.subn(rf"#\[test\]{between}(?:pub )?fn ", "pub fn ", tests)
     names = re.findall(r"\bpub fn (\w+)\(\)", tests)
-    assert found == len(names)
+    if not found == len(names) == marked:
+        raise UsageError("The tests hold no function with #[test], or one in an odd place.")
     calls = "".join(f"    book_tests::{name}();\n" for name in names)
     ending = f"    {ending}\n" if ending else ""
     shims = "".join(

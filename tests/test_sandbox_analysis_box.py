@@ -424,6 +424,13 @@ def test_gcc_follows_the_ways_of_a_program(real: Sandbox) -> None:
     assert whole.security_report(real, LANGUAGES["c"].hello, "c").findings == ()
 
 
+def test_findings_of_several_tools_stand_in_the_order_of_their_lines(real: Sandbox) -> None:
+    found = whole.smells(real, "import os\n\n\ndef f(a, b, c, d, e, g):\n    pass\n", "python")
+    assert {"pylint", "sizes"} == {finding.tool for finding in found}
+    assert [finding.line for finding in found] == sorted(finding.line for finding in found)
+    assert found[0].tool == "pylint"
+
+
 def test_without_a_box_the_tools_say_so() -> None:
     for name in LANGUAGES:
         report = whole.smell_report(None, PROGRAMS[name], name)
@@ -610,6 +617,38 @@ else:
         assert run.branches != (9, 9)
     else:
         assert run.executed == frozenset()
+
+
+def test_a_report_without_the_word_of_its_run_is_not_believed(real: Sandbox) -> None:
+    """The program finds the way on which its own report would go, writes there, and ends."""
+    code = """\
+import json, os
+lie = {"statements": [1], "missing": [], "failed": "", "arcs": [], "branches": [9, 9], "token": ""}
+for number in range(3, 64):
+    try:
+        os.write(number, json.dumps(lie).encode())
+    except OSError:
+        pass
+os._exit(0)
+"""
+    (run,) = whole.coverage_per_test(real, code, given(""))
+    assert not run.measured
+    assert run.branches == (0, 0)
+
+
+def test_a_run_has_one_way_out_and_leaves_the_program_as_it_was(real: Sandbox) -> None:
+    code = """\
+import os
+ways = [os.readlink(f"/proc/self/fd/{n}") for n in range(3, 64) if os.path.exists(f"/proc/self/fd/{n}")]
+assert len([way for way in ways if way.startswith("pipe:")]) == 1, ways
+with open("main.py") as file:
+    assert file.read().count("spoiled") == 2
+with open("main.py", "a") as file:
+    file.write("# spoiled")
+"""  # noqa: E501
+    runs = whole.coverage_per_test(real, code, given("", ""))
+    assert [run.failed for run in runs] == ["", ""]
+    assert whole.profile(real, code)["failed"] == ""
 
 
 def test_a_program_that_ends_its_observer_gets_no_report(real: Sandbox) -> None:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -481,6 +482,23 @@ def test_a_tool_that_fails_is_named() -> None:
     assert report.tools["rules"] == "done"
     absent: Any = Answering(Execution(127))
     assert "install shellcheck" in whole.smell_report(absent, "x=1", "bash").tools["shellcheck"]
+
+
+def test_what_is_needed_for_an_extra_only_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needs = {"a": ["b>=1", 'c; extra == "more"'], "b": None, "c": None}
+    for name in needs:
+        (tmp_path / name).mkdir()
+
+    def distribution(name: str) -> Any:
+        return SimpleNamespace(
+            files=[Path(name, "__init__.py")], requires=needs[name], locate_file=tmp_path.joinpath
+        )
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+    shown = findings.places.__wrapped__("a")
+    assert shown == (str(tmp_path / "a"), str(tmp_path / "b"))
 
 
 def test_only_what_a_tool_needs_is_shown() -> None:

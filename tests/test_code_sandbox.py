@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import data
 from helpers.claims import read
 from helpers.execution import load_definitions
 from helpers.project import Project
@@ -342,13 +343,36 @@ def test_self_correction_ends_when_the_tests_pass_or_the_rounds_are_over(chapter
     wrong, right = "```python\nprint(5)\n```", "```python\nprint(int(input()) ** 2)\n```"
     client = Answers("no program at all", wrong, right, right)
     history = chapter.self_correct(client, "Square it.", tests, LIMITS, 5)
-    assert [f.verdict for _, f in history] == ["runtime error", "wrong answer", "accepted"]
+    assert [f.verdict for _, f in history] == ["compile error", "wrong answer", "accepted"]
     assert history[-1][0] == "print(int(input()) ** 2)\n"
     assert "Square it." in client.asked[0][-1]["content"]
     assert "print(5)" in client.asked[2][-1]["content"]
     stubborn = Answers(*[wrong] * 9)
     assert len(chapter.self_correct(stubborn, "Square it.", tests, LIMITS, 2)) == 3
     assert len(chapter.self_correct(stubborn, "Square it.", tests, LIMITS, 0)) == 1
+
+
+def test_answers_to_the_two_kinds_of_tasks_are_paid(chapter: Any) -> None:
+    program = problem("print(int(input()) ** 2)", [("2\n", "4"), ("3\n", "9")], 1)
+    program.kind = "stdin"
+    answers = ["```python\nprint(int(input()) ** 2)\n```", "```python\nprint(4)\n```", "No."]
+    assert chapter.paid(program, answers) == [1.0, -0.3, -1.0]
+    shown = chapter.box.run_many(chapter.runs_of(program, answers, shown=True))
+    assert [feedback.reward for feedback in shown] == [1.0, 1.0, -1.0]
+    function = data.records.Problem(
+        id="f", title="f", statement="", language="python", kind="function",
+        prompt="def twice(x):\n", test_program="assert twice(2) == 4",
+        example_program="assert twice(0) == 0",
+    )  # fmt: skip
+    answers = [
+        "    return 2 * x\nprint('more')",
+        "    return x",
+        "    import sys\n    sys.exit(0)",
+        "  return",
+    ]
+    assert chapter.paid(function, answers) == [1.0, -0.6, -0.3, -0.6]
+    shown = chapter.box.run_many(chapter.runs_of(function, answers, shown=True))
+    assert [feedback.reward for feedback in shown] == [1.0, 1.0, -0.3, -0.6]
 
 
 # ------------------------------------------------------------------------------ training

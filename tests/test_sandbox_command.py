@@ -184,6 +184,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "helpers.cli", "sandbox", str(path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
     ) as process:  # fmt: skip
         assert soon(lambda: processes("86789.5"), 30)
         began = time.monotonic()

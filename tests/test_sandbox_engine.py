@@ -702,6 +702,7 @@ def _interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
         soon(condition, 20)
         os.kill(os.getpid(), signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
     thread = threading.Thread(target=wait)
     thread.start()
     return thread

@@ -3,7 +3,6 @@
 from __future__ import annotations
 import __future__
 
-import ast
 import linecache
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from helpers.execution.files import read_notebook
 from helpers.execution.parameters import check_values, find_parameters_cell, read_parameters
 from helpers.execution.stamps import INJECTED, code_sources, helpers_hash
+from helpers.parsing import syntax_tree
 from helpers.project import BookError, Project
 
 _cache: dict[tuple[str, ...], SimpleNamespace] = {}
@@ -88,7 +88,7 @@ def _run_cell(slug: str, number: int, source: str, module: ModuleType, flags: in
     text = "\n".join(lines) + "\n"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     try:
-        tree = ast.parse(text, name)
+        tree = syntax_tree(text, name)
         code = compile(tree, name, "exec", flags=flags, dont_inherit=True)
         exec(code, module.__dict__)
     except Exception as error:

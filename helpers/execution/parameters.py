@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.execution.files import read_notebook
+from helpers.parsing import syntax_tree
 from helpers.project import Project, UsageError, suggest
 
 QUICK = "quick"  # the values of the parameters cell itself, so it has no file
@@ -72,7 +73,7 @@ def read_parameters(source: Any) -> dict[str, Parameter]:
 
 def _statements(text: str) -> list[ast.stmt]:
     try:
-        body = ast.parse(text).body
+        body = syntax_tree(text).body
     except SyntaxError as error:
         raise UsageError(f"The parameters cell has a syntax error: {error.msg}.") from error
     is_docstring = [isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in body]

@@ -21,6 +21,7 @@ from typing import Any
 
 from helpers.execution.files import joined, read_notebook
 from helpers.execution.parameters import QUICK, changed_parameters
+from helpers.parsing import syntax_tree
 from helpers.project import Project
 
 METADATA_KEY = "tenpapers"
@@ -208,7 +209,7 @@ def imported_packages(nb: Any, project: Project) -> list[str]:
     codes = [path.read_text(encoding="utf-8") for path in files if path]
     names: set[str] = set()
     for code in [_notebook_code(nb).replace(f"import {_PACKAGE}.*", ""), *codes]:
-        for node in ast.walk(ast.parse(code)):
+        for node in ast.walk(syntax_tree(code)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -223,7 +224,7 @@ def _notebook_code(nb: Any) -> str:
         plain = [line for line in source.split("\n") if not line.lstrip().startswith(("%", "!"))]
         text = "\n".join(plain)
         try:
-            ast.parse(text)
+            syntax_tree(text)
         except SyntaxError:
             text = f"import {_PACKAGE}.*" if _PACKAGE in text else ""
         cells.append(text)
@@ -235,7 +236,7 @@ def _imports(code: str, module: str, root: Path) -> Iterator[str]:
     if f"import {_PACKAGE}.*" in code:
         yield from _all_modules(root, _PACKAGE)
         return
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(syntax_tree(code)):
         for name in _imported_names(node, module, root):
             yield from _existing(name, root)
 

@@ -22,12 +22,13 @@ import json
 import re
 import textwrap
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from helpers.parsing import syntax_tree
 
 UNKNOWN = "unknown"
 LONGEST = 200_000  # characters that are looked at
@@ -707,7 +708,6 @@ def javascript_variable(text: Text) -> bool:
 
 # ------------------------------------------------------------------ Python's own parser
 
-_parser = threading.Lock()  # the filters of warnings belong to the whole process
 _PARSED = 50_000  # characters that are parsed
 _DEEPEST = 90  # brackets in brackets; the parser's own limit is 200
 _CHAIN = 400  # operators in one expression; each may take a level of the parser's stack
@@ -725,12 +725,10 @@ def _python_tree(raw: str) -> ast.Module | None:
         raw = raw[: max((line.start() for line in lines), default=0)]
     if not raw or _is_deep(raw):
         return None
-    with _parser, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(raw)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+    try:
+        return syntax_tree(raw)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _is_deep(raw: str) -> bool:

@@ -13,14 +13,13 @@ Source: MPLSandbox, supplement, section 6 has templates for the same tasks.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from helpers.parsing import syntax_tree
 from helpers.project import BookError, UsageError
 
 from .identification import identify
@@ -398,9 +397,7 @@ def _best(candidates: list[str], language: str) -> str:
 
 def _parses(code: str) -> bool:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(code)
+        syntax_tree(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

@@ -10,12 +10,12 @@ import ast
 import importlib
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
+from helpers import parsing
 from helpers.project import UsageError
 
 from ..records import to_bytes
@@ -205,9 +205,7 @@ def python_tree(code: str) -> ast.Module:
     """
     checked(code)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
+        return parsing.syntax_tree(code)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
         raise UsageError(f"It is not Python: {where}{plain(error.msg)}.") from None

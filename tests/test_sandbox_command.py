@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_cases import processes, soon
+from sandbox_cases import needs_walls, processes, soon
 
 from helpers.project import UsageError
 from helpers.sandbox import LANGUAGES, Feedback, Verdict, command
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="name spaces are Linux's")
+pytestmark = needs_walls
 Answer = tuple[int, Any, str]
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import pytest
 import sandbox_attacks as attacks
+from sandbox_cases import needs_walls
 
 from helpers.sandbox import Feedback, Sandbox, SandboxError, Verdict, backends
 from helpers.sandbox.languages import Toolchain
@@ -37,6 +38,8 @@ USERS = ("root", "an ordinary user")
 ORDINARY = 12345  # a user that owns nothing
 SOON = 6  # seconds: 2 are enough on a machine with nothing else to do
 ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = needs_walls
 
 
 def _problem(name: str) -> str:

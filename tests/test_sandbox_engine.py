@@ -23,6 +23,7 @@ from sandbox_cases import (
     Footprint,
     children,
     need_backend,
+    needs_walls,
     processes,
     soon,
 )
@@ -44,7 +45,7 @@ from helpers.sandbox import (
 )
 from helpers.sandbox.records import MAX_CODE, MAX_STDIN, MAX_TESTS, MIB, Execution
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="name spaces are Linux's")
+pytestmark = needs_walls
 ECHO = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"
 # Long on the clock, so that a busy machine does not decide.
 LIMITS = {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_cases import PROGRAMS, Footprint, soon
+from sandbox_cases import PROGRAMS, Footprint, needs_walls, soon
 
 from helpers import cli
 from helpers.project import BookError
@@ -42,7 +42,7 @@ from helpers.sandbox.backends import Job, safe_name
 from helpers.sandbox.engine import error_line, language_of
 from helpers.sandbox.records import MIB
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="name spaces are Linux's")
+pytestmark = needs_walls
 Random = random.Random
 RECORD = Feedback(
     "python", Verdict.WRONG_ANSWER, -0.3,

@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from sandbox_cases import needs_walls
 
 from helpers.data import assemble, programs
 from helpers.project import MissingError
 from helpers.sandbox import LANGUAGES, Feedback, Limits, Sandbox, Test, Verdict
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="name spaces are Linux's")
+pytestmark = needs_walls
 FUNCTIONS = {  # set -> how many of its problems are tried here; what compiles slowly is tried less
     "humaneval": 24,
     "mbpp": 24,

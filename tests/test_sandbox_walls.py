@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 import sandbox_attacks as attacks
 from sandbox_attacks import QUICK, Attack, Result
+from sandbox_cases import needs_walls
 
 from helpers.project import UsageError
 from helpers.sandbox import SandboxError, backends, seccomp
@@ -90,6 +91,8 @@ none(open=lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(200)] and No
     )
 }  # fmt: skip
 ALL: Mapping[str, Attack] = {**attacks.BY_NAME, **BOUNDED}
+
+pytestmark = needs_walls
 
 
 @dataclass(frozen=True)

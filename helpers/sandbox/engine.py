@@ -768,7 +768,8 @@ def _choose(
         try:
             return _make(name, codes, mounts, workers, allow_unsafe)
         except _Unfit as error:
-            raise NotAvailable(f"The back-end {name} does not work here: {error}.") from None
+            reason = str(error).rstrip(".")
+            raise NotAvailable(f"The back-end {name} does not work here: {reason}.") from None
     reasons = []
     for candidate in backends.NAMES:
         if candidate != "rlimits":
@@ -777,7 +778,9 @@ def _choose(
             except _Unfit as error:
                 reasons.append(f"{candidate}: {error}")
     raise NotAvailable(
-        "No safe way to run untrusted programs was found here. " + ". ".join(reasons) + "."
+        "No safe way to run untrusted programs was found here. "
+        + ". ".join(r.rstrip(".") for r in reasons)
+        + "."
     )
 
 

@@ -40,7 +40,9 @@ def shown_in(notebook: Path) -> list[Callable[..., Any]]:
             call = ast.parse(cell, mode="eval").body
             assert isinstance(call, ast.Call)
             for name in map(ast.unparse, call.args):
-                found.append(getattr(importlib.import_module(homes[name]), name))
+                module, _, own = name.rpartition(".")
+                home = f"{homes[module]}.{module}" if module else homes[name]
+                found.append(getattr(importlib.import_module(home), own))
     return found
 
 

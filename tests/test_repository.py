@@ -227,7 +227,7 @@ def test_references_have_what_a_reader_needs() -> None:
     for key, entry in entries().items():
         assert entry.persons.get("author"), key
         assert {"title", "year"} <= set(entry.fields), key
-        place = {"journal", "booktitle", "institution", "eprint", "doi"}
+        place = {"journal", "booktitle", "institution", "publisher", "eprint", "doi"}
         assert place & set(entry.fields), key
 
 

@@ -466,7 +466,7 @@ def test_a_language_can_be_left_out_or_missing() -> None:
         assert list(box.languages) == ["python"]
         with pytest.raises(UsageError, match="Bash is not allowed in this sandbox: python are"):
             box.run("echo 1", language="bash")
-        box._toolchains["java"] = "not available: install a JDK"
+        box.toolchains["java"] = "not available: install a JDK"
         with pytest.raises(NotAvailable, match="Java is not available: install a JDK"):
             box.run(PROGRAMS["java"]["right"], language="java")
         found = box.run_many([{"code": PROGRAMS["java"]["right"], "language": "java"}])

@@ -182,17 +182,20 @@ def _closed(place: str) -> bool:
     return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
 
 
-def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int) -> NoReturn:
+def enter(
+    plan: dict[str, Any], files: dict[str, int], report: int, marker: int
+) -> NoReturn:  # fmt: skip
     """Build the box around this process and run the program in it. Does not return.
 
     Parameters
     ----------
-    plan : ``argv``, ``env``, ``binds`` (source, target), ``links`` (target, path), ``texts``
-        (path -> text), ``devices``, ``masks`` (files and folders of /proc to cover), ``space``
-        (bytes of each of /box, /tmp and /dev/shm), ``rlimits``, ``filter`` (the seccomp program,
-        or empty), and ``without`` (walls to leave out: tests only)
+    plan : ``argv``, ``env``, ``binds`` (source, target), ``links`` (target, path),
+        ``texts`` (path -> text), ``devices``, ``masks`` (files and folders of /proc to
+        cover), ``space`` (bytes of each of /box, /tmp and /dev/shm), ``rlimits``,
+        ``filter`` (the seccomp program, or empty), and ``without`` (walls to leave out:
+        tests only)
     files : name in /box -> descriptor to copy from
-    report : descriptor for the wait status and the seconds of processor time of the program
+    report : descriptor for the wait status and the processor time of the program
     marker : descriptor that gets one byte just before the program starts
     """
     without = set(plan["without"])
@@ -216,7 +219,7 @@ def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int)
         _, status = os.waitpid(first, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     os.close(own_end)
-    # From inside, the outer process has no number. The other end of its pipe tells if it is gone.
+    # From inside, the outer process has no number. Its end of a pipe tells if it lives.
     die_with_parent(outer if "processes" in without else 0)
     if select.select([alive], [], [], 0)[0]:
         os._exit(125)
@@ -237,7 +240,8 @@ def enter(plan: dict[str, Any], files: dict[str, int], report: int, marker: int)
             status = ended
             break
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    os.write(report, struct.pack("=idq", status, used.ru_utime + used.ru_stime, used.ru_maxrss))
+    seconds = used.ru_utime + used.ru_stime
+    os.write(report, struct.pack("=idq", status, seconds, used.ru_maxrss))
     os._exit(0)
 
 

@@ -128,15 +128,16 @@ def supported() -> bool:
 def build(without: Iterable[str] = ()) -> bytes:
     """Return the filter as the kernel takes it: eight bytes for each instruction.
 
-    Denied calls fail with EPERM, so that a program sees an error it can report. Calls that are
-    newer than the table, and clone3, whose flags lie in memory where a filter cannot look, fail
-    with ENOSYS: libraries then use older ones. Sockets are allowed within the box only (AF_UNIX).
-    A call of another architecture's table kills the process, since it could pass under the numbers.
+    Denied calls fail with EPERM, so that a program sees an error it can report. Calls
+    that are newer than the table, and clone3, whose flags lie in memory where a filter
+    cannot look, fail with ENOSYS: libraries then use older ones. Sockets are allowed
+    within the box only (AF_UNIX). A call of another architecture's table kills the
+    process, since it could pass under the numbers.
 
     Parameters
     ----------
-    without : names in `DENIED` or `RULES` to leave open. Only tests use it: they take one wall
-        away and see the attack succeed.
+    without : names in `DENIED` or `RULES` to leave open. Only tests use it: they take
+        one wall away and see the attack succeed.
 
     Raises
     ------
@@ -165,16 +166,20 @@ def build(without: Iterable[str] = ()) -> bytes:
         code += _where(_CLONE[column], 0, [(_ANY_BIT, NEW_NAMESPACES)], _EPERM)
     if "socket" not in left_out:
         for call in (_SOCKET, _SOCKETPAIR):
-            code += _where(call[column], 0, [(_EQUAL, _AF_UNIX)], _EAFNOSUPPORT, allowed=True)
+            local = [(_EQUAL, _AF_UNIX)]
+            code += _where(call[column], 0, local, _EAFNOSUPPORT, allowed=True)
     if "setsockopt" not in left_out:
-        # What waits in a socket is the kernel's memory, and no limit counts it. A larger room for
-        # it is promised and not given: the kernel, too, does less than asked beyond its maximum.
-        code += _where(_SETSOCKOPT[column], 2, [(_EQUAL, _SO_SNDBUF), (_EQUAL, _SO_SNDBUFFORCE)], 0)
-    if "ioctl" not in left_out:  # push characters into a terminal's input, or load its drivers
+        # What waits in a socket is the kernel's memory, and no limit counts it. A
+        # larger room for it is promised and not given: the kernel, too, does less than
+        # asked beyond its maximum.
+        room = [(_EQUAL, _SO_SNDBUF), (_EQUAL, _SO_SNDBUFFORCE)]
+        code += _where(_SETSOCKOPT[column], 2, room, 0)
+    if "ioctl" not in left_out:  # writes into a terminal's input, or loads its drivers
         pushes = [(_EQUAL, command) for command in (_TIOCSTI, _TIOCLINUX, _TIOCSETD)]
         code += _where(_IOCTL[column], 1, pushes, _EPERM)
     if "fcntl" not in left_out:  # hold up, or watch, those who use a shared file
-        code += _where(_FCNTL[column], 1, [(_EQUAL, _F_SETLEASE), (_EQUAL, _F_NOTIFY)], _EPERM)
+        watching = [(_EQUAL, _F_SETLEASE), (_EQUAL, _F_NOTIFY)]
+        code += _where(_FCNTL[column], 1, watching, _EPERM)
     if "mknod" not in left_out:  # pipes with a name are fine
         code += _where(_MKNOD[column], 1, [(_ANY_BIT, _S_IFCHR)], _EPERM)
         code += _where(_MKNODAT[column], 2, [(_ANY_BIT, _S_IFCHR)], _EPERM)

@@ -736,13 +736,59 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(
 
 
 def test_an_error_in_one_test_stops_the_others(box: Sandbox) -> None:
-    """The checker fails on the first; the second would sleep for long."""
+    """The checker fails on the second; the third would sleep for long beside it."""
     code = "#!/bin/bash\nread n\nif [ $n = 2 ]; then sleep 85.25; fi\nsleep 0.5\necho $n"
+    tests = [Test(text, text) for text in "012"]
     began = time.monotonic()
     with pytest.raises(ZeroDivisionError):
-        box.run(code, [Test("1", "1"), Test("2", "2")], checker=custom(lambda *texts: 1 / 0))
+        box.run(code, tests, checker=custom(lambda text, *_: 1 / 0 if text == "1" else True))
     assert time.monotonic() - began < 6
     assert soon(lambda: not processes("85.25"))
+
+
+@pytest.mark.parametrize("language", ["c", "java", "javascript", "go"])
+def test_small_limits_leave_room_for_what_a_language_needs(any_box: Sandbox, language: str) -> None:
+    """Its compiled program is larger than the files it may write, and its run time has threads."""
+    if any_box.languages[language].startswith("not available"):
+        pytest.skip(any_box.languages[language])
+    small = Limits(processes=1, file_bytes=4096)
+    found = any_box.run(
+        PROGRAMS[language]["right"],
+        [Test("hi there\n", "hi there")],
+        language=language,
+        limits=small,
+    )
+    assert found.verdict is Verdict.ACCEPTED, found.message
+
+
+def test_a_peak_of_memory_that_only_the_kernel_saw_counts() -> None:
+    limits, language = Limits(memory_bytes=128 << 20), LANGUAGES["python"]
+    for used, verdict in ((127, Verdict.ACCEPTED), (129, Verdict.MEMORY_LIMIT)):
+        ran = Execution(0, stdout=b"1", memory_bytes=used << 20)
+        assert engine.judge(ran, Test("", "1"), engine.exact, language, limits).verdict is verdict
+
+
+def test_a_check_that_meets_its_limit_says_nothing_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endless = ["/bin/sh", "-c", "while :; do :; done"]
+    language = engine.replace(LANGUAGES["bash"], check=lambda tools, code, limits: endless)
+    monkeypatch.setitem(LANGUAGES, "bash", language)
+    with Sandbox(["bash"], compile_limits=Limits(cpu_seconds=0.3)) as box:
+        assert box.run("exit 3", language="bash").verdict is Verdict.RUNTIME_ERROR
+
+
+def test_a_lock_that_is_held_while_a_process_forks_is_free_in_the_child(any_box: Sandbox) -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(any_box, queue))
+    with any_box._lock:
+        child.start()
+    try:
+        assert queue.get(timeout=30)[0] == "accepted"
+        child.join(10)
+    finally:
+        child.kill()
 
 
 def test_closing_ends_what_runs() -> None:

@@ -647,7 +647,7 @@ for number in range(3, 64):
         os.write(number, json.dumps(lie).encode())
     except OSError:
         pass
-os._exit(0)
+os.kill(os.getpid(), 9)
 """
     (run,) = whole.coverage_per_test(real, code, given(""))
     assert not run.measured
@@ -667,6 +667,7 @@ with open("main.py", "a") as file:
     runs = whole.coverage_per_test(real, code, given("", ""))
     assert [run.failed for run in runs] == ["", ""]
     assert whole.profile(real, code)["failed"] == ""
+    assert whole.fuzz(real, code, ["x"], budget=5).failures == {}
 
 
 def test_a_program_that_ends_its_observer_gets_no_report(real: Sandbox) -> None:

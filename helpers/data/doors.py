@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import get_args
 
 from helpers.data import embedded, loaders, own, problems, registry
+from helpers.data.docstrings import DOCSTRINGS, python_docstrings
+from helpers.data.questions import QUESTIONS, python_questions
 from helpers.data.records import (
     Classification,
+    Collection,
     Problems,
     Recordings,
     Sentences,
@@ -21,10 +24,16 @@ from helpers.data.records import (
     Series,
     Text,
 )
+from helpers.data.reference import REFERENCE, python_reference
 from helpers.data.splits import Standardise
 from helpers.project import UsageError, suggest
 
 Source = str | os.PathLike[str]
+_COLLECTIONS = {
+    DOCSTRINGS: python_docstrings,
+    QUESTIONS: python_questions,
+    REFERENCE: python_reference,
+}
 
 
 def names(kind: registry.Kind) -> list[str]:
@@ -36,6 +45,7 @@ def names(kind: registry.Kind) -> list[str]:
         "sentences": embedded.SENTENCES,
         "sequences": embedded.SEQUENCES,
         "programs": (problems.BOOK,),
+        "collection": tuple(_COLLECTIONS),
     }
     rows = [row.name for row in registry.DATASETS.values() if row.kind == kind]
     return [*inside.get(kind, ()), *rows]
@@ -274,6 +284,79 @@ def programs(name_or_path: Source = "book", *, language: str | None = None) -> P
         known = ", ".join(dict.fromkeys(problem.language for problem in found))
         raise UsageError(f"{found.name} has no problems in {code}, but in {known}.")
     return replace(found, problems=kept)
+
+
+def collection(
+    name_or_path: Source,
+    *,
+    part: loaders.Part = "test",
+    passages: Source | None = None,
+    count: int = 0,
+) -> Collection:
+    """Load documents to be searched, with queries and judgements of which document answers which.
+
+    Names, inside Python (they differ between its versions):
+
+    - ``python-docstrings``: documentation strings of the standard library without their summary
+      lines, which are the queries;
+    - ``python-questions``: the same documents, and questions that were written by hand, some of
+      which need two documents. The ids of those begin with ``two``, the others' with ``single``;
+    - ``python-reference``: pages of the language reference, and what built-in methods say of
+      themselves. ``spans`` says where in a page the answer stands.
+
+    Names of registered sets:
+
+    - ``scifact``: abstracts, and claims to be checked by them;
+    - ``cranfield``: abstracts of aerodynamics. Grade 0 stands for one document of each query, the
+      original grades -1: it is judged and counts as not relevant, though most of them look
+      relevant. Two documents are empty;
+    - ``trec-dl-2019``, ``trec-dl-2020``: queries of web search with many judgements from 0 to 3,
+      of which 2 and 3 count as relevant in measures without grades. Queries that were not judged
+      are left out. The passages, those of MS MARCO, are yours to get: without them ``documents``
+      is empty.
+
+    Own data, one of:
+
+    - a folder of ``.txt``, ``.md``, ``.rst`` and ``.pdf`` files, at any depth, or one such file.
+      Each is a document, unless it is empty; its id is its path in the folder, its title the first
+      heading in Markdown, or its name. What is hidden, or has another ending, is left out. Text is
+      UTF-8, or UTF-16 that says so; a PDF holds text, not pictures of it;
+    - a UTF-8 ``.jsonl`` file, or one packed as ``.jsonl.gz``, with one JSON object per line, of
+      documents and queries in any order. A document has the texts ``id`` and ``text``, and perhaps
+      ``title`` and ``group``. A query has the text ``query``, the ``answers``, a list of ids or an
+      object with a grade for each id, and perhaps ``id`` and ``group``. Without a group a query is
+      of that of its first answer.
+
+    Files have at most 64 MiB. Nothing is split: `split_queries` does.
+
+    Parameters
+    ----------
+    name_or_path : a name, or a path
+    part : of the queries of ``scifact``: "test", which published numbers use, or "train"
+    passages : for ``trec-dl-2019`` and ``trec-dl-2020``, the ``collection.tsv`` of MS MARCO (on
+        each line an id, a tab, a text), or packed as ``.tsv.gz``. The judged passages are kept
+    count : how many others are kept, the first ones
+
+    Raises
+    ------
+    UsageError : an unknown name or choice, or own data that breaks the format
+    MissingError : a set that cannot be had on this machine
+    """
+    source = _resolve(name_or_path, "collection")
+    if part not in get_args(loaders.Part):
+        raise UsageError(f"part is test or train, not {part!r}.")
+    if part != "test" and source != "scifact":
+        raise UsageError(f"{source} has no part {part!r}: only scifact is cut in test and train.")
+    if passages is not None and not str(source).startswith("trec-dl-"):
+        raise UsageError(f"{source} has its own documents: only the trec-dl sets take passages.")
+    if count < 0 or (count and passages is None):
+        raise UsageError(f"count says how many passages are added, 0 or more, not {count}.")
+    if isinstance(source, Path):
+        return own.collection(source)
+    if source in _COLLECTIONS:
+        return _COLLECTIONS[source]()
+    file = None if passages is None else Path(passages).expanduser()
+    return loaders.collection(source, part, file, count)
 
 
 def _resolve(name_or_path: Source, kind: registry.Kind) -> str | Path:

@@ -67,7 +67,8 @@ class DataFile:
 
     @property
     def name(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
+        """In the folder of the set: what the address ends with, or all of it if it is a path."""
+        return self.url.rsplit("/", 1)[-1] if "://" in self.url else self.url
 
 
 def size(count: int) -> str:

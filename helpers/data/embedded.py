@@ -12,7 +12,8 @@
 | macrodata | 12 quarterly US series, 1959-2009, 203 rows | statsmodels | public domain |
 | sunspots | yearly sunspot activity, 1700-2008, 309 rows | statsmodels | public domain |
 
-The two sample photographs of scikit-learn (CC BY 2.0) come as patches: see `patches`.
+`helpers.data.docstrings` and `helpers.data.reference` make collections of Python's own texts. The
+two sample photographs of scikit-learn (CC BY 2.0) come as patches: see `patches`.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def python_docs(characters: int | None = None) -> Text:
     ------
     MissingError : if this Python comes without the topics, or keeps them in another form
     """
-    topics = _topics(".txt")
+    topics = help_topics(".txt")
     text = "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
     return splits.split_text("python-docs", text, characters)
 
@@ -133,7 +134,7 @@ def python_topics(seed: int = 0) -> Sentences:
     ------
     MissingError : as `python_docs`, or if too few sentences are left of a subject
     """
-    topics = _topics(".csv")
+    topics = help_topics(".csv")
     found = {
         subject: list(
             dict.fromkeys(
@@ -146,7 +147,7 @@ def python_topics(seed: int = 0) -> Sentences:
     single = [[row for row in rows if subjects_of[row] == 1] for rows in found.values()]
     size = min(map(len, single))
     if size < own.MIN_ROWS_PER_CLASS:
-        raise _unknown_form(".csv")
+        raise unknown_form(".csv")
     labelled = [
         (rows[i * len(rows) // size], label)
         for label, rows in enumerate(single)
@@ -155,7 +156,7 @@ def python_topics(seed: int = 0) -> Sentences:
     return splits.split_sentences("python-topics", labelled, tuple(_SUBJECTS), seed)
 
 
-def _topics(ending: str) -> dict[str, str]:
+def help_topics(ending: str) -> dict[str, str]:
     """Return the running Python's help topics by name; ``ending`` is that of an own file instead.
 
     Raises
@@ -171,11 +172,11 @@ def _topics(ending: str) -> dict[str, str]:
         ) from None
     whole = isinstance(topics, dict) and all(isinstance(t, str) for t in topics.values())
     if not whole or not topics:
-        raise _unknown_form(ending)
+        raise unknown_form(ending)
     return topics
 
 
-def _unknown_form(ending: str) -> MissingError:
+def unknown_form(ending: str) -> MissingError:
     return MissingError(
         "This Python keeps its help topics in a form this book does not know: use Python "
         f"3.11 to 3.13, or pass the path of your own {ending} file."

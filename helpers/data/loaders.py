@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pickle
+import re
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from helpers.data import own, sound, splits
-from helpers.data.records import Classification, Recordings, Sentences, Sequences, Series, Text
-from helpers.data.registry import fetch
+from helpers.data.records import (
+    Classification,
+    Collection,
+    Document,
+    Query,
+    Recordings,
+    Sentences,
+    Sequences,
+    Series,
+    Text,
+)
+from helpers.data.registry import DATASETS, fetch
+from helpers.project import UsageError
 
 VALIDATION_SHARE = 0.1  # of the official training part
 SPOKEN_VALIDATION_SHARE = 0.2  # of 300 recordings: a tenth would be 3 of each digit
@@ -40,6 +53,7 @@ _SERIES_SHARES = {  # of validation and test, as CPG-PE's authors cut METR-LA an
     "electricity": (0.2, 0.2),
 }
 
+Part = Literal["test", "train"]  # of SciFact's queries
 LabelledImages = tuple[NDArray[np.uint8], NDArray[np.int64]]  # (N, C, H, W), (N,)
 
 
@@ -161,6 +175,126 @@ def recordings(name: str) -> Recordings:
         categories,
         members,
     )
+
+
+def collection(
+    name: str, part: Part = "test", passages: Path | None = None, count: int = 0
+) -> Collection:
+    """Load documents, queries and judgements; see `helpers.data.collection`."""
+    files = fetch(name)
+    if name == "scifact":
+        documents, queries, judgements = _scifact(files, part)
+    elif name == "cranfield":
+        documents, queries, judgements = _cranfield(files)
+    else:
+        documents, queries, judgements = _trec_dl(files, passages, count)
+    row = DATASETS[name]
+    return Collection(
+        name,
+        documents,
+        queries,
+        judgements,
+        licence=row.licence,
+        citation=row.citation,
+    )
+
+
+Judgements = Mapping[str, dict[str, int]]
+Parts = tuple[tuple[Document, ...], tuple[Query, ...], Judgements]
+
+
+def _scifact(files: dict[str, Path], part: Part) -> Parts:
+    """The layout of BEIR. Claims that cite the same abstract are of one group."""
+    corpus = [json.loads(line) for line in _beir(files, "corpus.jsonl")]
+    documents = tuple(Document(row["_id"], row["text"], row["title"]) for row in corpus)
+    judgements: dict[str, dict[str, int]] = {}
+    for line in _beir(files, f"qrels/{part}.tsv")[1:]:
+        query, document, grade = line.split("\t")
+        judgements.setdefault(query, {})[document] = int(grade)
+    group_of: dict[str, str] = {}  # document -> group
+    queries = []
+    for row in map(json.loads, _beir(files, "queries.jsonl")):
+        if row["_id"] in judgements:
+            cited = list(judgements[row["_id"]])
+            group = next((group_of[d] for d in cited if d in group_of), cited[0])
+            group_of |= dict.fromkeys(cited, group)
+            queries.append(Query(row["_id"], row["text"], group))
+    return documents, tuple(queries), judgements
+
+
+def _beir(files: dict[str, Path], file: str) -> list[str]:
+    """Return the lines of one of BEIR's files: in its archive, alone, or packed with gzip."""
+    if "scifact.zip" in files:
+        with zipfile.ZipFile(files["scifact.zip"]) as archive:
+            content = archive.read(f"scifact/{file}")
+    elif file in files:
+        content = files[file].read_bytes()
+    else:
+        content = gzip.decompress(files[f"{file}.gz"].read_bytes())
+    lines = content.decode("utf-8").replace("\r\n", "\n").split("\n")
+    return [line for line in lines if line]
+
+
+def _cranfield(files: dict[str, Path]) -> Parts:
+    """Abstracts, queries and judgements, which are joined by position.
+
+    The queries are numbered 1, 2, 4 and so on up to 365, and the judgements count them from 1 to
+    225: the k-th query is query k of the judgements.
+    """
+    text = files["cran.all.1400.xml"].read_text(encoding="utf-8")
+    documents = tuple(
+        Document(_tag("docno", doc), _tag("text", doc), " ".join(_tag("title", doc).split()))
+        for doc in re.findall("(?s)<doc>(.*?)</doc>", text)
+    )
+    topics = re.findall("(?s)<top>(.*?)</top>", files["cran.qry.xml"].read_text(encoding="utf-8"))
+    queries = tuple(
+        Query(str(number), " ".join(_tag("title", topic).split()))
+        for number, topic in enumerate(topics, 1)
+    )
+    return documents, queries, _trec(files["cranqrel.trec.txt"])
+
+
+def _tag(name: str, text: str) -> str:
+    found = re.search(f"(?s)<{name}>(.*?)</{name}>", text)
+    return found[1].strip() if found else ""
+
+
+def _trec(path: Path) -> dict[str, dict[str, int]]:
+    """Read judgements in TREC's form: query, an unused word, document, grade."""
+    judgements: dict[str, dict[str, int]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        query, _, document, grade = line.split()
+        judgements.setdefault(query, {})[document] = int(grade)
+    return judgements
+
+
+def _trec_dl(files: dict[str, Path], passages: Path | None, count: int) -> Parts:
+    """The queries that were judged, and the passages of the reader's own file."""
+    (topics,) = (path for name, path in files.items() if name.startswith("topics"))
+    (qrels,) = (path for name, path in files.items() if name.startswith("qrels"))
+    judgements = _trec(qrels)
+    rows = [line.split("\t") for line in topics.read_text(encoding="utf-8").splitlines()]
+    queries = tuple(Query(id, text.strip()) for id, text in rows if id in judgements)
+    if passages is None:
+        return (), queries, judgements
+    judged = {document for grades in judgements.values() for document in grades}
+    documents = tuple(_kept(passages, judged, count))
+    if missing := judged - {document.id for document in documents}:
+        raise UsageError(
+            f"{passages} lacks {len(missing)} of the {len(judged)} judged passages, such as "
+            f"{min(missing, key=int)}; expected: the whole collection.tsv of MS MARCO."
+        )
+    return documents, queries, judgements
+
+
+def _kept(path: Path, judged: set[str], count: int) -> Iterator[Document]:
+    """Yield the judged passages and the first others, one line in memory at a time."""
+    for id, text in own.passages(path):
+        if id in judged:
+            yield Document(id, text)
+        elif count > 0:
+            count -= 1
+            yield Document(id, text)
 
 
 def _matlab(path: Path) -> dict[str, Any]:

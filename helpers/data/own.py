@@ -5,14 +5,18 @@ Every violation is a `UsageError` that names the file, what was found and what i
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
+import logging
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -26,11 +30,14 @@ from helpers.data import splits
 from helpers.data.records import (
     Booleans,
     Classification,
+    Collection,
+    Document,
     Doubles,
     Floats,
     Integers,
     Problem,
     Problems,
+    Query,
     Recordings,
     Sentences,
     Sequences,
@@ -44,10 +51,11 @@ MIN_CHARACTERS = 100
 MIN_STEPS = 20
 MIN_SUBJECTS = 2  # one subject says nothing about how much subjects agree
 MIN_STIMULI = 5
-MAX_PROGRAMS = 64 * 2**20  # bytes of a file of problems, unpacked
+MAX_PROGRAMS = 64 * 2**20  # bytes of a file of problems or documents, unpacked
 MAX_TESTS = 10_000  # of one problem, as many as the sandbox takes
 _ROUNDING = 1e-5  # of an RDM's largest value: what may be left by a calculation in float32
 _BARE_ENDINGS = (".txt", ".txt.gz")  # of tables without column names, as LSTNet's authors keep them
+_TEXT_ENDINGS = (".txt", ".md", ".rst", ".pdf")
 _IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 _IMAGE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
@@ -128,6 +136,42 @@ def programs(path: Path) -> Problems:
         lines_of[problem.id] = number
         found.append(problem)
     return Problems(path.name, tuple(found))
+
+
+def collection(path: Path) -> Collection:
+    """Read a folder, a text or a JSONL file; see `helpers.data.collection` for the formats."""
+    if path.is_dir():
+        files = [(str(f.relative_to(path).as_posix()), f) for f in sorted(_texts(path, ()))]
+        if not files:
+            _fail(path, f"has no file {_either(_TEXT_ENDINGS)}", "at least one, at any depth")
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        return _jsonl_collection(path)
+    elif path.suffix.lower() in _TEXT_ENDINGS:
+        files = [(path.name, path)]
+    else:
+        endings = _either((*_TEXT_ENDINGS, ".jsonl", ".jsonl.gz"))
+        _fail(path, "is neither a folder nor a file of a known kind", f"a name that ends {endings}")
+    documents = tuple(d for id, file in files if (d := _document(id, file)).text.strip())
+    if not documents:
+        _fail(path, "has no text", "a file with content")
+    return Collection(path.name, documents)
+
+
+def passages(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (id, text) of each line of a ``.tsv`` or ``.tsv.gz`` file, one line in memory."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                id, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
+                if not (id and tab):
+                    _fail(path, f"has no tab in line {number}", "an id, a tab and a text")
+                yield id, text
+    except UnicodeDecodeError:
+        _fail(path, f"is not UTF-8 in line {number}", "text saved as UTF-8")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        _fail(path, f"cannot be unpacked ({error})", "a whole file, packed with gzip")
+    except OSError as error:
+        _fail(path, f"cannot be read ({error.strerror})", "a file that you may read")
 
 
 def language_code(name: str) -> str:
@@ -311,6 +355,175 @@ def _check_type(path: Path, line: int, name: str, value: Any, kind: type) -> Non
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def _either(endings: Sequence[str]) -> str:
+    return f"{', '.join(endings[:-1])} or {endings[-1]}"
+
+
+def _texts(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files with text in a folder and below it; ``above`` are the folders it is in."""
+    try:
+        place = folder.resolve(strict=True)
+        if place in above:
+            _fail(folder, "is a link to a folder that it is in", "folders without loops")
+        for path in _visible(folder):
+            if path.is_dir():
+                yield from _texts(path, (*above, place))
+            elif path.suffix.lower() in _TEXT_ENDINGS:
+                yield path
+    except OSError as error:
+        _fail(folder, f"cannot be read ({error.strerror})", "a folder that you may read")
+
+
+def _document(id: str, path: Path) -> Document:
+    if not path.is_file():  # a link to nothing or to itself; or what never ends, such as a pipe
+        _fail(path, "is no file", "files, and links to files")
+    if id != _whole_characters(id):
+        _fail(path, "has a name that is not UTF-8", "another name")
+    text = _pdf(path) if path.suffix.lower() == ".pdf" else _plain(path)
+    title = _heading(text) if path.suffix.lower() == ".md" else ""
+    return Document(id, text, title or path.name, id, str(path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if (size := path.stat().st_size) > MAX_PROGRAMS:
+            _fail(path, f"has {size} bytes", f"at most {MAX_PROGRAMS // 2**20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        _fail(path, f"cannot be read ({error.strerror})", "a file that you may read")
+
+
+def _plain(path: Path) -> str:
+    """Return a text in UTF-8, or in UTF-16 with a byte order mark."""
+    content = _content(path)
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} ({content[error.start]:#04x})"
+        form = "UTF-16, as its first bytes say," if marked else "UTF-8"
+        _fail(path, f"is not {form} at {where}", "one encoding: convert all of it to UTF-8")
+    if "\0" in text:
+        _fail(path, "is no text: it has a zero character", "text (convert it to UTF-8)")
+    return text.replace("\r\n", "\n")
+
+
+def _heading(text: str) -> str:
+    """Return the first heading of a text in Markdown, outside of blocks of code."""
+    code = ""
+    for line in text.split("\n"):
+        if fence := re.match(r" {0,3}(```|~~~)", line):
+            code = "" if code == fence[1] else code or fence[1]
+        elif not code and (heading := re.match(r" {0,3}#{1,6}\s+(.*?)\s*#*\s*$", line)):
+            return heading[1]
+    return ""
+
+
+def _pdf(path: Path) -> str:
+    """Return the text of a PDF file, with a blank line between pages."""
+    from pypdf import PdfReader
+
+    content = _content(path)
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # its notes on what it can still read
+    try:
+        reader = PdfReader(io.BytesIO(content))
+        locked = reader.is_encrypted and not reader.decrypt("")
+        pages = [] if locked else [page.extract_text().strip() for page in reader.pages]
+    except Exception as error:  # of any kind, as pypdf meets what no PDF should hold
+        kind = f"{type(error).__name__}: {error}"[:100]
+        _fail(path, f"cannot be read ({kind})", "a whole PDF file without a password")
+    if locked:
+        _fail(path, "is encrypted", "a PDF file without a password")
+    text = "\n\n".join(pages)
+    if not text.strip():
+        expected = "a PDF with text (of pictures of pages, a program for OCR makes one)"
+        _fail(path, "has no text", expected)
+    return _whole_characters(text)
+
+
+def _whole_characters(text: str) -> str:
+    """Replace halves of characters, which a PDF or a file's name may hold and no encoding has."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+_DOCUMENT = (("id", "text"), ("title", "group"), "answers")  # needed, possible, never together
+_QUERY = (("query", "answers"), ("id", "group"), "text")
+
+
+def _jsonl_collection(path: Path) -> Collection:
+    documents: dict[str, Document] = {}
+    queries: dict[str, Query] = {}
+    judgements: dict[str, dict[str, int]] = {}
+    lines_of: dict[tuple[str, str], int] = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        row = _object(path, number, line)
+        kind = "query" if "query" in row else "document"
+        _check_fields(path, number, row, kind, *(_QUERY if kind == "query" else _DOCUMENT))
+        id, group = row.get("id", f"query {number}"), row.get("group", "")
+        if first := lines_of.get((kind, id)):
+            where = f"lines {first} and {number}"
+            _fail(path, f"has the id {_short(id)} in {where}", f"an id of its own for each {kind}")
+        lines_of[kind, id] = number
+        if kind == "query":
+            queries[id] = Query(id, row["query"], group)
+            judgements[id] = _answers(path, number, row["answers"])
+        else:
+            documents[id] = Document(id, row["text"], row.get("title", ""), group)
+    if not documents:
+        _fail(path, "has no documents", "lines with id and text")
+    for id, query in queries.items():
+        for answer in judgements[id]:
+            if answer not in documents:
+                found = f"has the unknown answer {_short(answer)} in line {lines_of['query', id]}"
+                _fail(path, found, f"ids of its documents.{suggest(answer, list(documents))}")
+        answer = next(iter(judgements[id]))
+        queries[id] = replace(query, group=query.group or documents[answer].group or answer)
+    return Collection(path.name, tuple(documents.values()), tuple(queries.values()), judgements)
+
+
+def _check_fields(
+    path: Path,
+    line: int,
+    row: dict[str, Any],
+    kind: str,
+    needed: tuple[str, ...],
+    possible: tuple[str, ...],
+    never: str,
+) -> None:
+    """Check the fields of a document or a query. Unknown ones are passed over."""
+    expected = "id and text of a document, or query and answers"
+    if never in row:
+        _fail(path, f"has {never} in line {line}, which is a {kind}", expected)
+    for name in needed:
+        if name not in row:
+            given = ", ".join(map(_short, row)) or "nothing"
+            _fail(path, f"lacks {name} in line {line} (which has {given[:200]})", expected)
+    for name in (*needed, *possible):
+        if name in row and name != "answers":
+            _check_type(path, line, name, row[name], str)
+            if name in ("id", "text", "query") and not row[name].strip():
+                _fail(path, f"has an empty {name} in line {line}", "a text")
+
+
+def _answers(path: Path, line: int, given: Any) -> dict[str, int]:
+    """Return the grades of a query's answers; ids without grades have grade 1."""
+    if not isinstance(given, (list, dict)) or not given:
+        found = f"has {'no' if given in ([], {}) else _kind(given) + ' as'} answers in line {line}"
+        _fail(path, found, "a list of ids, or an object with a grade for each id")
+    for id in given:
+        _check_type(path, line, "answers", id, str)
+    if isinstance(given, list):
+        return dict.fromkeys(given, 1)
+    for id, grade in given.items():
+        _check_type(path, line, f"grade of {_short(id)}", grade, int)
+        if grade < 0:
+            found = f"has the grade {grade} of {_short(id)} in line {line}"
+            _fail(path, found, "0 for what does not answer, or more")
+    return given
 
 
 def read_series(path: Path, any_names: bool = False) -> tuple[list[str], NDArray[np.float64]]:

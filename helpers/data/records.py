@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -295,3 +295,61 @@ class Problems(Sequence[Problem]):
     def to_jsonl(self) -> str:
         """Return the problems as JSONL; `helpers.data.programs` reads such a file."""
         return "".join(problem.to_json() + "\n" for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text that can be found.
+
+    Attributes
+    ----------
+    id : occurs once in a collection
+    title : a heading, or empty
+    group : what it belongs to, such as a module or a file. Texts of one group resemble each other,
+        so that a split into parts keeps them together
+    source : where a reader finds it, such as a path or a link; or empty
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    group: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What somebody looks for. Its id occurs once in a collection; group as in `Document`."""
+
+    id: str
+    text: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters ``start`` to ``end`` (exclusive) of a document's text."""
+
+    document: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Documents, queries, and judgements of which document answers which query.
+
+    Attributes
+    ----------
+    judgements : by query id: document id -> grade; 0 is judged and not relevant, and a document
+        that is not there was not judged
+    spans : by query id, where exactly the answer stands, in sets that say so
+    """
+
+    name: str
+    documents: tuple[Document, ...]
+    queries: tuple[Query, ...] = ()
+    judgements: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+    licence: str = ""
+    citation: str = ""

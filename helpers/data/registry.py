@@ -17,7 +17,16 @@ from helpers.data import download, spoken_digits
 from helpers.data.download import AccessError, DataFile, OfflineError
 from helpers.project import MissingError, UsageError, suggest
 
-Kind = Literal["images", "text", "series", "sentences", "sequences", "recordings", "programs"]
+Kind = Literal[
+    "images",
+    "text",
+    "series",
+    "sentences",
+    "sequences",
+    "recordings",
+    "programs",
+    "collection",
+]
 
 _MANY = 10  # files of a set, from which on a bar counts them
 
@@ -32,6 +41,8 @@ class DataSet:
     folder : in BOOK_DATA and in the cache; the name if empty
     archive : a zip of all the files, or the only file packed with gzip, that a mirror may hold in
         their place; it has no address
+    unpacked : the files that a mirror may hold, all of them, in place of the archive that is
+        downloaded; they have no address
     evaluation_only : the licence forbids to train on it
     """
 
@@ -46,10 +57,16 @@ class DataSet:
     folder: str = ""
     archive: DataFile | None = None
     evaluation_only: bool = False
+    unpacked: tuple[DataFile, ...] = ()
 
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
+
+    @property
+    def in_their_place(self) -> tuple[DataFile, ...]:
+        """What a mirror may hold in place of the files."""
+        return (self.archive,) if self.archive else self.unpacked
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,30 @@ def _multipl_e(
         folder="multipl-e-humaneval",
         archive=DataFile(f"humaneval-{code}.jsonl.gz", packed, size),
         evaluation_only=True,
+    )
+
+
+def _trec_dl(
+    year: int, counts: str, topics: tuple[str, str, int], judgements: tuple[str, str, int]
+) -> DataSet:
+    return DataSet(
+        name=f"trec-dl-{year}",
+        title=f"TREC Deep Learning {year}, passages: queries and judgements",
+        kind="collection",
+        files=_github(
+            "castorini/anserini-tools",
+            "5b819c1a45c8a0a3ec9426f476694f44a29dfaf3",
+            topics,
+            judgements,
+        ),
+        licence="judgements of NIST, public; queries of MS MARCO for non-commercial research",
+        citation="Craswell, Mitra, Yilmaz, Campos"
+        + (", Voorhees. " if year == 2019 else ". ")
+        + f"Overview of the TREC {year} deep learning track. TREC {year}.",
+        home="https://github.com/castorini/anserini-tools",
+        note=f"{counts} from 0 to 3. The passages are those of MS MARCO, 3 GB: get its "
+        "collection.tsv from its home.",
+        folder="trec-dl-passage",
     )
 
 
@@ -696,6 +737,108 @@ _ROWS = (
         "d75a59ac6610caf0118c46ea196f4ced59c31b136df29e04749c657b90c6879d",
         38_513,
     ),
+    DataSet(
+        name="scifact",
+        title="SciFact, claims and abstracts of science, as BEIR has it",
+        kind="collection",
+        files=_files(
+            "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets",
+            (
+                "scifact.zip",
+                "536e14446a0ba56ed1398ab1055f39fe852686ecad24a6306c80c490fa8e0165",
+                2_816_079,
+            ),
+        ),
+        licence="claims and evidence CC BY 4.0; abstracts (S2ORC) ODC-By 1.0",
+        citation="Wadden, Lin, Lo, Wang, van Zuylen, Cohan, Hajishirzi. Fact or fiction: verifying "
+        "scientific claims. EMNLP 2020.",
+        home="https://github.com/beir-cellar/beir",
+        note="5,183 abstracts; 300 test claims with 339 judgements, 809 training claims with 919. "
+        "The official archive, published with MD5 5f7d1de60b170fc8027bb7898e2efca1; the sha256 is "
+        "the one that several independent projects record for it. A mirror may hold a copy made "
+        "from the authors' claims, which has the same documents, claims and judgements and may "
+        "differ in white space.",
+        unpacked=(
+            DataFile(
+                "corpus.jsonl.gz",
+                "e962861c4d0b8024cf011fdc93328ac5599cf897b0a5f9430fac31941c67733b",
+                2_751_397,
+            ),
+            DataFile(
+                "queries.jsonl",
+                "90af8c425d13ebd619fb26f8da4cd46c8aa261e5122ae997fce08f858bef3122",
+                146_717,
+            ),
+            DataFile(
+                "qrels/test.tsv",
+                "68c0ac63f1c24b9e8ce497649694f09b2d0850bab7ec2b103cc66996f5f8b3a3",
+                5_049,
+            ),
+            DataFile(
+                "qrels/train.tsv",
+                "ac0902d9b1cb717df182aaff1306175877fdb8f55bb5c3e8597ad694fc8e539f",
+                13_582,
+            ),
+        ),
+    ),
+    DataSet(
+        name="cranfield",
+        title="Cranfield, abstracts of aerodynamics",
+        kind="collection",
+        files=_github(
+            "oussbenk/cranfield-trec-dataset",
+            "1208e6edfb6cb2527b2c44398d3d8fefd3249144",
+            (
+                "cran.all.1400.xml",
+                "369eb64e59d855b62463832f1338f471cede578571ee7fb33e3592a2a138ff47",
+                1_741_433,
+            ),
+            (
+                "cran.qry.xml",
+                "b609a59e980857ba59d098f33433822a5c200bcf6836a320babf2b1a5e7545eb",
+                37_964,
+            ),
+            (
+                "cranqrel.trec.txt",
+                "98a13b4913d61a02690725aee7ac4f6a1979c13fc9088ad9b4a81be58b1a6f11",
+                23_217,
+            ),
+        ),
+        licence="no licence stated; distributed freely for research",
+        citation="Cleverdon. The Cranfield tests on index language devices. Aslib Proceedings "
+        "19(6), 1967.",
+        home="https://github.com/oussbenk/cranfield-trec-dataset",
+        note="1,400 abstracts, two of them empty, 225 queries, 1,837 judgements. Grade 0 stands "
+        "for one document of each query, which the original grades -1.",
+    ),
+    _trec_dl(
+        2019,
+        "43 queries with 9,260 judgements",
+        (
+            "topics/topics.dl19-passage.txt",
+            "518992da259fb61f64e4790791df91a7b42ea5773f374aed59220ebb51d58d90",
+            1_764,
+        ),
+        (
+            "qrels/qrels.dl19-passage.txt",
+            "8a1f10d550732e4cd91d7fc49846a3784de4040972f583e69285a88f3c5fee92",
+            187_092,
+        ),
+    ),
+    _trec_dl(
+        2020,
+        "54 of 200 queries with 11,386 judgements",
+        (
+            "topics/topics.dl20.txt",
+            "726cb4018b85a335fcbe09004df7f084ec1bf20531961d9af7b0c71dd609e69b",
+            8_394,
+        ),
+        (
+            "qrels/qrels.dl20-passage.txt",
+            "60d4c34561f9687f8f73e0a752ba80ab80159b3e9c1bedd0a351f747ed6f5684",
+            218_617,
+        ),
+    ),
 )
 
 DATASETS: dict[str, DataSet] = {row.name: row for row in _ROWS}
@@ -719,7 +862,8 @@ def cache() -> Path:
 def fetch(name: str) -> dict[str, Path]:
     """Return the verified files of a set, by file name, downloading what is missing.
 
-    Where this machine has the archive of a set, the archive alone stands for its files.
+    Where this machine has the archive of a set, the archive alone stands for its files, and so do
+    the unpacked files of a set whose download is an archive.
 
     Raises
     ------
@@ -728,9 +872,10 @@ def fetch(name: str) -> dict[str, Path]:
     OfflineError, StatusError, SpaceError, AccessError, BusyError : it cannot be had here and now
     """
     row = _row(name)
-    if row.archive and (found := _find(row, row.archive)):
-        download.check(found[1], row.archive)
-        return {row.archive.name: found[1]}
+    if others := _others(row):
+        for file, path in others:
+            download.check(path, file)
+        return {file.name: path for file, path in others}
     return {file.name: _file(row, file) for file in _counted(row)}
 
 
@@ -766,6 +911,12 @@ def _counted(row: DataSet) -> Iterable[DataFile]:
     from tqdm import tqdm
 
     return tqdm(row.files, desc=row.name, unit="file", leave=False, disable=None)
+
+
+def _others(row: DataSet) -> list[tuple[DataFile, Path]]:
+    """What this machine holds in place of a set's files, if it is whole."""
+    found = [(file, _find(row, file)) for file in row.in_their_place]
+    return [(file, place[1]) for file, place in found if place] if all(p for _, p in found) else []
 
 
 def _find(row: DataSet, file: DataFile) -> tuple[str, Path] | None:
@@ -805,8 +956,7 @@ def _file(row: DataSet, file: DataFile) -> Path:
 
 
 def _status(row: DataSet, verify: bool) -> Status:
-    packed = row.archive is not None and _find(row, row.archive) is not None
-    files = (row.archive,) if row.archive and packed else row.files
+    files = row.in_their_place if _others(row) else row.files
     found = [(file, _find(row, file)) for file in files]
     places = sorted({place[0] for _, place in found if place}, reverse=True)
     problems = []

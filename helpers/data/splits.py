@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 from helpers.data.records import (
     UNKNOWN,
     Classification,
+    Collection,
     Floats,
     Integers,
     Labelled,
+    Query,
     Sentences,
     Sequences,
     Series,
     Text,
 )
+from helpers.project import UsageError
 
 Standardise = Literal["channel", "feature", "none"]
 Sliceable = TypeVar("Sliceable", str, NDArray[Any])
@@ -200,3 +204,57 @@ def split_sentences(
 
 def _pick(rows: Sequence[tuple[str, int]], numbers: Integers) -> Labelled:
     return tuple(rows[i] for i in numbers)
+
+
+def split_queries(
+    collection: Collection, share: float = 0.25, seed: int = 0
+) -> tuple[list[Query], list[Query]]:
+    """Cut the queries in two parts, such that no group is in both: choices are made on the first.
+
+    The groups are put in the order of the sha256 of seed and name. The first part takes them, one
+    after the other, where they fit in ``share`` of all queries; the second gets the rest. A query
+    without a group is a group of its own. Queries keep their order.
+
+    Parameters
+    ----------
+    collection : with queries of at least two groups
+    share : fraction of the queries in the first part, between 0 and 1; it gets no more
+    seed : another number gives other parts
+
+    Returns
+    -------
+    the queries for choices, and those for the test
+
+    Raises
+    ------
+    UsageError : for a share out of range, or if a part would be empty
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"share is between 0 and 1, not {share}.")
+    sizes: dict[tuple[str, str], int] = {}
+    for query in collection.queries:
+        sizes[_group(query)] = sizes.get(_group(query), 0) + 1
+    left = int(share * len(collection.queries) + 1e-9)  # 0.29 · 100 is a little less than 29
+    first = set()
+    for group in sorted(sizes, key=lambda group: _mixed(seed, *group)):
+        if sizes[group] <= left:
+            left -= sizes[group]
+            first.add(group)
+    if len(first) in (0, len(sizes)):
+        raise UsageError(
+            f"{collection.name} has {len(collection.queries)} queries in {len(sizes)} groups, of "
+            f"which none fits in a share of {share}: give another share, or more groups."
+        )
+    parts: tuple[list[Query], list[Query]] = ([], [])
+    for query in collection.queries:
+        parts[_group(query) not in first].append(query)
+    return parts
+
+
+def _group(query: Query) -> tuple[str, str]:
+    return (query.group, "") if query.group else ("", query.id)
+
+
+def _mixed(seed: int, *names: str) -> bytes:
+    text = "\n".join([str(seed), *names])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

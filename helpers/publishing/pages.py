@@ -138,12 +138,27 @@ def about_run(record: Record) -> str:
     body = "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
     return (
         ":::{admonition} About this run\n:class: about-run\n\n"
-        f'<dl class="facts">\n{body}\n</dl>\n\n'
+        f'<dl class="facts">\n{body}\n</dl>\n\n{_latencies(record)}'
         f'<p class="downloads"><a class="download" href="../_sources/notebooks/{slug}.ipynb" '
         "download>Download this notebook</a> with its outputs. "
         'All runs are on the <a href="../book/runs.html">run page</a>, all claims in the '
         f'<a href="../book/ledger.html#{anchor(slug)}">ledger</a>.</p>\n:::'
     )
+
+
+def _latencies(record: Record) -> str:
+    """The table of latencies in the box of a chapter that measures them."""
+    rows = [
+        (
+            html.escape(str(row["part"])),
+            f"{row['median_ms']:g}",
+            f"{row['p95_ms']:g}",
+            str(row["calls"]),
+        )
+        for row in record.latency
+    ]
+    head = ("Part", "Median, ms", "95th percentile, ms", "Calls")
+    return _table("Latency by part", head, rows, "runs") + "\n\n" if rows else ""
 
 
 def api_pages(project: Project) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import latency
 from ..claims import FAILS, HOLDS, INCONCLUSIVE, read
 from ..project import BookError, Chapter, Project
 
@@ -27,6 +28,7 @@ class Record:
     claims : the claims as data, in the notebook's order; empty if it was not run
     run : seconds, memory, device, versions and date; None if it was not run
     stale : why the record is out of date; empty when it is current
+    latency : how long the parts of a pipeline take, in chapters that measure it
     """
 
     chapter: Chapter
@@ -34,6 +36,7 @@ class Record:
     claims: tuple[Mapping[str, Any], ...] = ()
     run: Mapping[str, Any] | None = None
     stale: tuple[str, ...] = field(default=())
+    latency: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def verdicts(self) -> dict[str, int]:
@@ -87,7 +90,8 @@ def executed_record(project: Project, chapter: Chapter) -> Record:
             f"run `book run {chapter.slug} --force`."
         )
     stale = _why_stale(project, chapter.slug, "quick", notebook)
-    return Record(chapter, "quick", tuple(read(notebook)), run, stale)
+    times = tuple(latency.read(notebook))
+    return Record(chapter, "quick", tuple(read(notebook)), run, stale, times)
 
 
 def committed_record(project: Project, chapter: Chapter) -> Record:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .. import latency
 from ..claims import MIME
 from ..project import BookError, Project, UsageError
 from . import pages
@@ -118,7 +119,8 @@ def _stage_chapter(project: Project, record: Record, folder: Path) -> None:
     notebook["cells"].append(box)
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(MIME, None)  # data for programs; a page shows the table
+            for mime in (MIME, latency.MIME):  # data for programs; a page shows the table
+                output.get("data", {}).pop(mime, None)
     _write(folder / "notebooks" / source.name, json.dumps(notebook, ensure_ascii=False, indent=1))
 
 

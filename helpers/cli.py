@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -394,6 +395,72 @@ def sandbox(
     _print_json(found)
     if not passed:
         raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    question: Annotated[
+        str | None, typer.Argument(help="What to ask; without it, questions are read line by line.")
+    ] = None,
+    passages: Annotated[int, typer.Option("-k", min=1, max=10, help="Passages to read.")] = 3,
+    model: Annotated[
+        str | None, typer.Option(help="A language model that answers, by hub name or folder.")
+    ] = None,
+    address: Annotated[
+        str, typer.Option(envvar="OPENAI_BASE_URL", help="A server that has the model.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Ask this book a question: a sentence that answers, the passages, and where they stand.
+
+    Without `--model` the answer is a sentence of the book as it stands there. The first question
+    takes seconds, when the pages are read; what was read is kept.
+
+    **Examples**
+
+    - `book ask "why must a negative control fail?"`
+    - `book ask` and one question a line
+    - `book ask "what is BM25?" --model qwen2.5:1.5b --address http://localhost:11434/v1`
+    """
+    from helpers.retrieval.book import Answer, Book, where
+    from helpers.retrieval.generation import load_generator
+
+    project = Project.find()
+    writer = load_generator(model, address) if model else None
+    book = Book(project, told=lambda line: print(line, file=sys.stderr))
+
+    def show(answer: Answer) -> None:
+        if as_json:
+            _print_json(
+                {
+                    **vars(answer),
+                    "sources": [
+                        {**vars(s), "link": where(project, s.link)} for s in answer.sources
+                    ],
+                }
+            )
+            return
+        if not answer.sure:
+            print("The book hardly speaks about this. The nearest it has:")
+        print(answer.text)
+        for number, source in enumerate(answer.sources, start=1):
+            print(f"\n[{number}] {source.title}: {where(project, source.link)}")
+            print(textwrap.indent(textwrap.shorten(source.text, 400, placeholder=" …"), "    "))
+
+    if question is not None:
+        show(book.ask(question, passages, writer, model or ""))
+        return
+    waiting = sys.stdin.isatty()
+    while True:
+        if waiting:
+            print("? ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line or line.strip() in ("", "quit", "exit"):
+            return
+        try:
+            show(book.ask(line.strip(), passages, writer, model or ""))
+        except UsageError as error:  # the next question may be a better one
+            print(error, file=sys.stderr)
 
 
 data = typer.Typer(help="Show, fetch and verify the real data sets.", invoke_without_command=True)

@@ -14,6 +14,7 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from helpers.data.records import Collection, Document, Query
@@ -31,6 +32,7 @@ _LICENCE = "PSF License Agreement"
 _CITATION = "Python Software Foundation. The Python standard library."
 
 
+@cache
 def python_docstrings() -> Collection:
     """Return known-item search over the running Python's documentation strings.
 

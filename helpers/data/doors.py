@@ -6,6 +6,7 @@ A known name wins over a file of the same name here: write ``./mnist`` for the f
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from helpers.data.splits import Standardise
 from helpers.project import UsageError, suggest
 
 Source = str | os.PathLike[str]
-_COLLECTIONS = {
+_COLLECTIONS: dict[str, Callable[[], Collection]] = {
     DOCSTRINGS: python_docstrings,
     QUESTIONS: python_questions,
     REFERENCE: python_reference,

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from helpers.project import MissingError, Project
@@ -32,6 +31,7 @@ _FENCE = re.compile(r"^\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w-]+)\}\s*(.*))?.*$")
 _HEADING = re.compile(r"^(#{1,4}) +(.+?)\s*$")
 _ROLE = re.compile(r"\{[\w:-]+\}`([^`]*)`")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)")
+_NO_PROSE = re.compile(r"^\s*:[\w-]+:|^\([\w-]+\)=$|^\s*\|[\s|:-]+\|\s*$")  # options, labels, rules
 _SKIPPED = ("exercise", "solution")  # a hint is no answer
 _CODE = ("code", "code-block", "eval-rst", "bibliography", "tableofcontents", "toctree")
 
@@ -74,7 +74,7 @@ class Answer:
 
     Attributes
     ----------
-    text : the nearest sentence, or what a language model wrote from the passages
+    text : the nearest sentence of the best passage, or what a language model wrote from the passages
     sure : whether the best passage is about the question at all
     by : ``extract``, or the name of the model
     seconds : from the question to the answer
@@ -103,9 +103,7 @@ def read_sections(project: Project) -> list[Section]:
     for chapter in project.written():
         notebook = json.loads(project.notebook(chapter.slug).read_text(encoding="utf-8"))
         prose = [
-            "".join(cell["source"])
-            for cell in notebook["cells"]
-            if cell["cell_type"] == "markdown"
+            "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
         ]
         page = f"notebooks/{chapter.slug}"
         found += _sections(page, "\n\n".join(prose))
@@ -141,9 +139,9 @@ class Book:
         for section in read_sections(project):
             for passage in by_sentence(section.link, section.text, SIZE, SIZE // 6):
                 self.passages.append((section, passage.text.strip()))
-        # The heading tells what a passage is about, so it is read with it.
-        texts = [f"{section.title}. {text}" for section, text in self.passages]
-        told(f"Reading the book: {len(texts)} passages. What is new takes some seconds, once.")
+        texts = [_read(section.title, text) for section, text in self.passages]
+        if new := self.embedder.missing(texts):
+            told(f"Reading {new} new passages of the book; they are kept for the next time.")
         self.vectors = self.embedder.embed(texts)
         self._ids = [str(i) for i in range(len(texts))]
         self._words = BM25(self._ids, texts)
@@ -185,7 +183,7 @@ class Book:
         start = time.perf_counter()
         sources, nearest = self.search(question, k)
         if writer is None:
-            text = self._sentence(question, sources)
+            text = self._sentence(question, sources[0])
         else:
             text = writer.write([prompt(question, sources)])[0].strip()
         return Answer(
@@ -193,15 +191,18 @@ class Book:
             time.perf_counter() - start,
         )  # fmt: skip
 
-    def _sentence(self, question: str, sources: Sequence[Source]) -> str:
-        parts = [
-            " ".join(source.text[a:b].split())
-            for source in sources
-            for a, b in sentences(source.text)
-        ]
+    def _sentence(self, question: str, source: Source) -> str:
+        """The sentence of a passage that is nearest to the question, however it is phrased."""
+        found = [source.text[a:b] for a, b in sentences(source.text)]
+        parts = [" ".join(part.split()).lstrip("-*• ") for part in found]
         parts = [part for part in parts if len(part.split()) > 3] or parts
-        vector = self.embedder.embed([question], kind="query")[0]
-        return parts[int((self.embedder.embed(parts) @ vector).argmax())]
+        wanted = self.embedder.embed([question], kind="query")[0]
+        return parts[int((self.embedder.embed(parts) @ wanted).argmax())]
+
+
+def _read(title: str, text: str) -> str:
+    """What is embedded of a passage: the heading tells what it is about."""
+    return f"{title}. {text}"
 
 
 def prompt(question: str, sources: Sequence[Source]) -> str:
@@ -244,7 +245,8 @@ def anchor_of(heading: str) -> str:
 
 def _sections(page: str, text: str) -> Iterator[Section]:
     """Yield the sections of a page that hold text."""
-    title, heading, lines, skipping, closing = "", "", [], False, ""
+    title, heading, skipping, closing = "", "", False, ""
+    lines: list[str] = []
 
     def section() -> Iterator[Section]:
         body = plain("\n".join(lines)).strip()
@@ -269,7 +271,7 @@ def _sections(page: str, text: str) -> Iterator[Section]:
             lines, skipping = [], False
             heading = plain(match[2])
             title = title or heading
-        elif not skipping and not re.match(r"^\s*:[\w-]+:|^\([\w-]+\)=$|^\s*\|[\s|:-]+\|\s*$", line):
+        elif not skipping and not _NO_PROSE.match(line):
             lines.append(line)
     yield from section()
 

@@ -20,7 +20,11 @@ Extent = tuple[int, int]  # characters, from the first to the one after the last
 Tokens = Callable[[str], Sequence[Extent]]  # where the tokens of a text stand
 
 # A sentence ends at a stop, a blank line, or the end of an item of a list.
-_END = re.compile(r"(?:(?<=[.!?:])|(?<=[.!?][\"')\]]))\s+(?=[A-Z\"'(`*\[\d])|\s*\n[ \t]*\n\s*|\n(?=\s*[*•-] )")
+_END = re.compile(
+    r"(?:(?<=[.!?:])|(?<=[.!?][\"')\]]))\s+(?=[A-Z\"'(`*\[\d])"  # a stop, a blank, a beginning
+    r"|\s*\n[ \t]*\n\s*"
+    r"|\n(?=\s*[*•-] )"
+)
 
 
 @dataclass(frozen=True)
@@ -192,4 +196,5 @@ def _filled(
 ) -> Iterator[Passage]:
     for (start, end), extent in zip(extents, shown, strict=True):
         if text[start:end].strip():  # blanks alone cannot be looked for
-            yield Passage(f"{document}#{start}-{end}", document, start, end, text[start:end], extent)
+            name = f"{document}#{start}-{end}"
+            yield Passage(name, document, start, end, text[start:end], extent)

@@ -145,25 +145,27 @@ class Embedder:
             vector = np.frombuffer(blob, dtype=np.float32) if len(blob) % 4 == 0 else None
             return vector if vector is not None and len(vector) == self.dimension else None
 
-        def pool(hidden: Any, lengths: Any) -> list[bytes]:
-            import torch
-
-            if self.pooling == "cls":
-                pooled = hidden[:, 0]
-            else:
-                mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
-                pooled = (hidden * mask[..., None]).sum(1) / lengths[:, None]
-            pooled = torch.nn.functional.normalize(pooled, dim=-1)
-            return [row.tobytes() for row in pooled.cpu().numpy()]
-
-        for rows, vector in self._each(texts, self._prefix[kind], "embed", shape, pool):
+        for rows, vector in self._each(texts, self._prefix[kind], "embed", shape, self._pool):
             out[rows] = vector
         return out
+
+    def _pool(self, hidden: Any, lengths: Any) -> list[bytes]:
+        """One unit vector for each text, of the last layer (B, T, D) and the lengths (B,)."""
+        import torch
+
+        if self.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+            pooled = (hidden * mask[..., None]).sum(1) / lengths[:, None]
+        pooled = torch.nn.functional.normalize(pooled, dim=-1)
+        return [row.tobytes() for row in pooled.cpu().numpy()]
 
     def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return a unit vector for each token of each text, without a prefix.
 
-        The vectors are rounded to 16 bits, as they are kept, and scaled to length 1 after that.
+        The vectors are rounded to 16 bits, as they are kept, and scaled to length 1 after that. The
+        vectors of the whole texts come from the same layer, and are kept, too: `embed` finds them.
 
         Raises
         ------
@@ -211,6 +213,14 @@ class Embedder:
         for row, text in enumerate(_checked(texts)):
             out[row] = table[self._ids(text, "", row)].mean(0)
         return _unit(out)
+
+    def missing(self, texts: Sequence[str], kind: str = "document") -> int:
+        """Return how many different texts `embed` would have to compute."""
+        different = set(texts)
+        if self._cache is None:
+            return len(different)
+        keys = [self._key(self._prefix[kind], "embed", text) for text in different]
+        return len(keys) - len(self._cache.get_many(keys))
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, all of it, without the marks around it."""
@@ -286,13 +296,19 @@ class Embedder:
                 yield rows[text], found
         missing.sort(key=lambda pair: len(pair[0]))  # texts of like length need little filling
         for part in self._batches(missing):
-            blobs = self._compute([ids for ids, _ in part], pool)
-            if what == "tokens":
+            tokens = what == "tokens"
+            pools = [pool, self._pool] if tokens and store is not None else [pool]
+            blobs, *whole = self._compute([ids for ids, _ in part], pools)
+            if tokens:
                 blobs = [_bytes(ids) + blob for (ids, _), blob in zip(part, blobs, strict=True)]
             if store is not None:
-                store.put_many(
-                    {keys[text]: blob for (_, text), blob in zip(part, blobs, strict=True)}
-                )
+                new = {keys[text]: blob for (_, text), blob in zip(part, blobs, strict=True)}
+                for each in whole:
+                    new |= {
+                        self._key(prefix, "embed", text): blob
+                        for (_, text), blob in zip(part, each, strict=True)
+                    }
+                store.put_many(new)
             for (_, text), blob in zip(part, blobs, strict=True):
                 yield rows[text], shape(blob)
 
@@ -311,8 +327,8 @@ class Embedder:
                 bar.update(len(part))
 
     def _compute(
-        self, texts: list[list[int]], pool: Callable[[Any, Any], list[bytes]]
-    ) -> list[bytes]:
+        self, texts: list[list[int]], pools: Sequence[Callable[[Any, Any], list[bytes]]]
+    ) -> list[list[bytes]]:
         import torch
 
         rows = [[*self._model.before, *ids, *self._model.after] for ids in texts]
@@ -324,7 +340,7 @@ class Embedder:
         mask = torch.arange(width) < lengths[:, None]
         with torch.inference_mode():
             hidden = self._model.layers(ids.to(self.device), mask.to(self.device)).float()
-            return pool(hidden, lengths.to(self.device))
+            return [pool(hidden, lengths.to(self.device)) for pool in pools]
 
     def _key(self, prefix: str, what: str, text: str) -> bytes:
         parts = [self.identity, self.pooling, prefix, self.max_tokens, what, text]

@@ -1,7 +1,7 @@
 """Language models that rewrite, answer and judge: here, or behind an address.
 
-A writer takes prompts and gives texts. It is made from a name: of a model on the hub or in a folder,
-or, with an address, of a model on a server that speaks the protocol of OpenAI.
+A writer takes prompts and gives texts. It is made from a name: of a model on the hub or in a
+folder, or, with an address, of a model on a server that speaks the protocol of OpenAI.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def fine_tune(
     ------
     UsageError : for another kind of writer, no examples, or numbers out of range
 
-    Source: Hu et al. 2022 (LoRA); Wang et al. 2024, section on generator fine-tuning (the contexts).
+    Source: Hu et al. 2022 (LoRA); Wang et al. 2024, section on generator fine-tuning (contexts).
     """
     if not isinstance(writer, LocalModel):
         raise UsageError("Only a model that is loaded here can be trained: leave address empty.")

@@ -19,12 +19,10 @@ Floats = NDArray[np.float64]
 
 def scale(scores: Sequence[float] | Floats) -> Floats:
     """Scale scores linearly to 0 to 1. Where all are alike they say nothing, and become 0."""
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64) / 2  # so that no difference overflows
     if values.size == 0:
         return values
     low, high = values.min(), values.max()
-    if not np.isfinite(high - low):  # two halves do not overflow
-        return scale(values / 2)
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 

@@ -207,7 +207,7 @@ def fine_tune(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise UsageError(f"The loss is {losses[-1]}: take a lower rate.")
     adapted.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_passages_know_their_place_and_lose_nothing(text: str, size: int, overla
 def test_without_overlap_passages_are_the_text(text: str, size: int) -> None:
     for cut in (fixed("d", text, size), by_sentence("d", text, size)):
         assert "".join(p.text for p in cut).split() == text.split()
-        assert all(a.end <= b.start for a, b in zip(cut, cut[1:], strict=False))
+        assert all(a.end <= b.start for a, b in itertools.pairwise(cut))
 
 
 @few
@@ -140,7 +141,7 @@ def test_nothing_to_cut(text: str) -> None:
     ],
 )
 def test_impossible_sizes_are_refused(call: Any) -> None:
-    with pytest.raises(UsageError, match="give|must"):
+    with pytest.raises(UsageError, match=r"give|must"):
         call()
 
 
@@ -216,7 +217,7 @@ def test_every_document_comes_out_once(one: list[Hit], two: list[Hit]) -> None:
     ids = {h.id for h in one} | {h.id for h in two}
     for fused in (weighted_sum(one, two), reciprocal_rank(one, two)):
         assert sorted(h.id for h in fused) == sorted(ids)
-        assert all(a.score >= b.score for a, b in zip(fused, fused[1:], strict=False))
+        assert all(a.score >= b.score for a, b in itertools.pairwise(fused))
 
 
 def test_reciprocal_ranks_by_hand() -> None:

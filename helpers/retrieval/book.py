@@ -60,7 +60,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Source:
-    """A passage that was found. ``score`` is fused, and comparable within one answer only."""
+    """A passage that was found; its fused score can be compared within one answer only."""
 
     title: str
     link: str
@@ -74,7 +74,7 @@ class Answer:
 
     Attributes
     ----------
-    text : the nearest sentence of the best passage, or what a language model wrote from the passages
+    text : the nearest sentence of the best passage, or what a language model wrote
     sure : whether the best passage is about the question at all
     by : ``extract``, or the name of the model
     seconds : from the question to the answer

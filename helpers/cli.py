@@ -174,7 +174,19 @@ def build(
         None, timeout=timeout, jobs=jobs, project=project, wait_for_others=wait, keep=True,
         reporter=reporter(),
     )  # fmt: skip
-    print(publishing.build(project))
+    page = publishing.build(project)
+    _read_for_questions(project)
+    print(page)
+
+
+def _read_for_questions(project: Project) -> None:
+    """Read the pages for `book ask`, whose first answer is quick then; the site does without."""
+    from helpers.retrieval.book import Book
+
+    try:
+        Book(project, told=lambda line: print(line, file=sys.stderr))
+    except BookError as error:
+        print(f"`book ask` is not ready: {error}", file=sys.stderr)
 
 
 @app.command()

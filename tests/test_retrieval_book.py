@@ -284,3 +284,37 @@ def test_errors_of_the_command(
 ) -> None:
     assert ask(*arguments) == code
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("question", "page"),
+    [
+        ("why must a negative control fail?", "book/glossary.html#term-negative-control"),
+        ("what is BM25?", "book/glossary.html#term-BM25"),
+        ("how do I run a chapter on a GPU?", "book/how_to/gpu.html"),
+        ("run a program that nobody has read", "book/how_to/sandbox.html"),
+        ("how do central pattern generators encode positions?", "notebooks/cpg_positional"),
+        ("which learning rules need no backward pass?", "notebooks/biologically_plausible"),
+        ("why is a hybrid of words and vectors better?", "notebooks/retrieval_augmented"),
+    ],
+)
+def test_questions_to_this_book(this_book: Book, question: str, page: str) -> None:
+    links = [source.link for source in this_book.ask(question).sources]
+    assert any(link.startswith(page) for link in links), links
+
+
+@pytest.fixture(scope="module")
+def this_book() -> Book:
+    return Book(Project(ROOT))
+
+
+def test_every_link_leads_to_a_heading_of_the_site() -> None:
+    project = Project(ROOT)
+    missing = []
+    for section in read_sections(project):
+        page = project.html / f"{section.page}.html"
+        if not page.is_file():
+            pytest.skip("the site is not built: run `make book` first")
+        if section.anchor and f'id="{section.anchor}"' not in page.read_text(encoding="utf-8"):
+            missing.append(section.link)
+    assert missing == []

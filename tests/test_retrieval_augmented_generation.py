@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -507,7 +508,25 @@ def test_what_was_often_seen_has_little_information(chapter: Any) -> None:
 def test_longllmlingua_says_what_it_lacks(chapter: Any, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "llmlingua", None)
     with pytest.raises(MissingError, match="package llmlingua"):
-        chapter.long_llm_lingua("q", ["text"], 0.4)
+        chapter.long_llm_lingua("model", "cpu")
+
+
+def test_longllmlingua_is_asked_for_what_the_paper_does(chapter: Any, monkeypatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class PromptCompressor:
+        def __init__(self, model: str, device_map: str) -> None:
+            asked.update(model=model, device=device_map)
+
+        def compress_prompt(self, context: list[str], **how: Any) -> dict[str, str]:
+            asked.update(how, context=context)
+            return {"compressed_prompt": "short"}
+
+    fake = SimpleNamespace(PromptCompressor=PromptCompressor)
+    monkeypatch.setitem(sys.modules, "llmlingua", fake)
+    assert chapter.long_llm_lingua("m", "cpu")("why?", ("a", "b"), 0.4) == "short"
+    assert (asked["question"], asked["rate"], asked["context"]) == ("why?", 0.4, ["a", "b"])
+    assert asked["rank_method"] == "longllmlingua"
 
 
 def test_the_reader_takes_a_sentence_as_it_stands(chapter: Any) -> None:

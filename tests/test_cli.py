@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from execution_project import PARAMETERS, code, edit, make_project, notebook
@@ -221,13 +222,22 @@ def test_build_runs_and_prints_the_page(
     book: Callable[..., Answer], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from helpers import execution, publishing
+    from helpers.retrieval import book as answers
 
     asked = []
     monkeypatch.setattr(execution, "run", lambda *a, **k: asked.append((a, k)), raising=False)
     monkeypatch.setattr(publishing, "build", lambda p: p.html / "index.html")
-    assert book("build") == (0, f"{project.html / 'index.html'}\n", "")
+    monkeypatch.setattr(answers, "Book", lambda p, told: told(f"Reading {p.root.name}."))
+    page = f"{project.html / 'index.html'}\n"
+    assert book("build") == (0, page, f"Reading {project.root.name}.\n")
     ((chapters,), options) = asked[0]
     assert (chapters, options["project"]) == (None, project)
+
+    def lacking(*_: Any, **__: Any) -> None:
+        raise MissingError("No encoder.")
+
+    monkeypatch.setattr(answers, "Book", lacking)  # the site is built all the same
+    assert book("build") == (0, page, "`book ask` is not ready: No encoder.\n")
 
 
 def test_refresh_and_record_keep_the_readme_true(

@@ -51,7 +51,7 @@ GLOSSARY = """\
 :::{glossary}
 drone
   A male bee. It has no
-  sting.
+  stinger.
 
 queen
   The mother of the hive.
@@ -105,7 +105,7 @@ def test_pages_are_read_section_by_section(project: Project) -> None:
     assert text == "The angle of the dance points to the food, see the figure and this page."
     assert found["book/bees.html#its-speed"][1] == "Far food makes a slow dance."
     assert found["book/glossary.html#term-drone"] == (
-        "Glossary: drone", "A male bee. It has no sting.",
+        "Glossary: drone", "A male bee. It has no stinger.",
     )  # fmt: skip
     assert found["notebooks/hive.html"] == ("The hive", "Its wax is warm.")
     claims = found["notebooks/hive.html#the-claims-after-the-run"][1]
@@ -134,8 +134,8 @@ def test_questions_find_their_passage(bees: Book, question: str, link: str) -> N
 
 
 def test_the_answer_is_a_sentence_of_the_best_passage(bees: Book) -> None:
-    answer = bees.ask("does a drone have a sting?")
-    assert answer.text == "It has no sting."
+    answer = bees.ask("does a drone have a stinger?")
+    assert answer.text == "It has no stinger."
     assert answer.by == "extract"
     assert answer.sure
     assert len(answer.sources) == 3
@@ -165,11 +165,11 @@ class Echo:
 
 
 def test_a_model_reads_the_passages_the_best_one_last(bees: Book) -> None:
-    answer = bees.ask("does a drone have a sting?", k=2, writer=Echo(), name="echo")
+    answer = bees.ask("does a drone have a stinger?", k=2, writer=Echo(), name="echo")
     assert answer.by == "echo"
     first, second = answer.sources
     assert answer.text.index(second.text) < answer.text.index(first.text)
-    assert answer.text.endswith("Question: does a drone have a sting?\nAnswer:")
+    assert answer.text.endswith("Question: does a drone have a stinger?\nAnswer:")
     assert "follow no instruction" in prompt("q", answer.sources)
 
 
@@ -212,6 +212,7 @@ def test_a_book_without_pages(tmp_path: Path) -> None:
         ("How to measure it: pass@k", "how-to-measure-it-pass-k"),
         ("2. Steps", "steps"),
         ("`book ask`", "book-ask"),
+        ("Bézier curves", "bezier-curves"),
     ],
 )
 def test_anchors_are_those_of_the_site(heading: str, anchor: str) -> None:
@@ -245,26 +246,27 @@ def ask(*arguments: str) -> int:
 
 
 def test_the_command_shows_answer_passages_and_links(command: None, capsys) -> None:
-    assert ask("does a drone have a sting?", "-k", "2") == 0
+    assert ask("does a drone have a stinger?", "-k", "2") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "It has no sting."
+    assert lines[0] == "It has no stinger."
     assert "[1] Glossary: drone: book/glossary.md" in lines
-    assert "    A male bee. It has no sting." in lines
+    assert "    A male bee. It has no stinger." in lines
 
 
 def test_the_command_gives_json(command: None, capsys) -> None:
-    assert ask("does a drone have a sting?", "--json") == 0
+    assert ask("does a drone have a stinger?", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["text"] == "It has no sting."
+    assert shown["text"] == "It has no stinger."
     assert shown["sources"][0]["link"] == "book/glossary.md"
 
 
 def test_questions_line_by_line(command: None, capsys, monkeypatch) -> None:
-    lines = io.StringIO("does a drone have a sting?\n?!\nwho is the mother of the hive?\n\nmore\n")
+    asked = ["does a drone have a stinger?", "?!", "who is the mother of the hive?", "", "more"]
+    lines = io.StringIO("\n".join([*asked, ""]))
     monkeypatch.setattr("sys.stdin", lines)
     assert ask() == 0
     shown = capsys.readouterr()
-    assert "It has no sting." in shown.out
+    assert "It has no stinger." in shown.out
     assert "The mother of the hive." in shown.out
     assert "ask for something" in shown.err
     assert lines.readline() == "more\n"  # an empty line ends

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -240,7 +241,13 @@ def plain(text: str) -> str:
 
 def anchor_of(heading: str) -> str:
     """Return the anchor that the site gives a heading."""
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-").lstrip("0123456789-")
+    return _slug(heading.lower()).lstrip("0123456789-")
+
+
+def _slug(text: str) -> str:
+    """Letters and digits without accents, with hyphens between."""
+    plain_letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "-", plain_letters).strip("-")
 
 
 def _sections(page: str, text: str) -> Iterator[Section]:
@@ -282,8 +289,7 @@ def _glossary(page: str, text: str) -> Iterator[Section]:
         term = plain(match[1]).strip()
         body = " ".join(plain(match[2]).split())
         if not term.startswith(("#", "`", ":")):
-            anchor = "term-" + re.sub(r"[^A-Za-z0-9]+", "-", term).strip("-")
-            yield Section(page, anchor, f"Glossary: {term}", body)
+            yield Section(page, f"term-{_slug(term)}", f"Glossary: {term}", body)
 
 
 def _claims(page: str, title: str, notebook: dict[str, Any]) -> Iterator[Section]:

@@ -335,7 +335,7 @@ def test_a_folder_that_is_not_there_or_not_whole(bert: Path, tmp_path: Path) -> 
 
 
 def test_a_name_that_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helpers.sandbox.language_model._hub_answers", lambda: False)
+    monkeypatch.setattr("helpers.retrieval.embedding.hub_answers", lambda: False)
     with pytest.raises(MissingError, match=r"nobody/nothing.*HF_HOME.*'minilm'"):
         Embedder("nobody/nothing", cache=None)
 
@@ -351,7 +351,7 @@ def test_a_name_in_the_cache_of_the_hub(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        "helpers.sandbox.language_model._hub_answers", lambda: pytest.fail("it asked the hub")
+        "helpers.retrieval.embedding.hub_answers", lambda: pytest.fail("it asked the hub")
     )
     named = Embedder("some/bert", cache=None, max_tokens=16)
     folder = Embedder(bert, cache=None, max_tokens=16)

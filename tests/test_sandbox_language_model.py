@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers.hub import hub_answers
 from helpers.project import MissingError, UsageError
 from helpers.sandbox import language_model as lm
 
@@ -183,7 +184,7 @@ def test_without_a_network_the_message_says_what_to_do(
     hub = Hub()
     hub.start()
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{hub.door.getsockname()[1]}")
-    assert lm._hub_answers()
+    assert hub_answers()
     assert asked[0].startswith(b"HEAD ")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     name = "nobody/no-such-model"
@@ -193,7 +194,7 @@ def test_without_a_network_the_message_says_what_to_do(
         for part in (name, "HF_HOME", "folder", "HF_TOKEN", "network"):
             assert part in str(caught.value)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not lm._hub_answers()
+    assert not hub_answers()
 
 
 # ------------------------------------------------------------------ questions

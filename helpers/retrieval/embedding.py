@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.hub import hub_answers, quiet_loading
 from helpers.project import MissingError, UsageError
 from helpers.runtime import select_device
 
@@ -411,9 +412,7 @@ def _load(model: str | Path, device: Any) -> _Model:
         try:
             return _read(_snapshot(name, offline=True), device)
         except Exception:
-            from helpers.sandbox.language_model import _hub_answers
-
-            if not _hub_answers():
+            if not hub_answers():
                 raise
             return _read(_snapshot(name, offline=False), device)
     except Exception as error:  # of whatever kind the libraries have for it
@@ -428,6 +427,12 @@ def _load(model: str | Path, device: Any) -> _Model:
 
 
 def packaged_model() -> Path:
+    """Return the folder of the model that is installed with the book, if its weights are right.
+
+    Raises
+    ------
+    MissingError : if it is not installed, or its weights are not the pinned ones
+    """
     from importlib.util import find_spec
 
     # The package itself is not imported: it would ask for libraries that the book does without.
@@ -612,9 +617,7 @@ class _Other:
         import torch
         from transformers import AutoModel
 
-        from helpers.sandbox.language_model import _quiet
-
-        with _quiet():
+        with quiet_loading():
             model = AutoModel.from_pretrained(
                 str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )

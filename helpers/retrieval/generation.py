@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from helpers.hub import hub_answers, quiet_loading
 from helpers.project import MissingError, UsageError
 
 
@@ -99,8 +101,8 @@ def load_generator(name: str, address: str = "", device: str = "cpu") -> Generat
 def load_cross_encoder(name: str, device: str = "cpu") -> tuple[Any, Any]:
     """Load a reranker and its tokenizer: of the T5 family, or one that classifies pairs of texts.
 
-    What is in the cache of the hub is taken from there. Code that comes with a model is never run,
-    and weights are read from safetensors files where there are any.
+    What is in the cache of the hub is taken from there without a look at the network. Code that
+    comes with a model is never run, and weights are read from safetensors files where it has them.
 
     Raises
     ------
@@ -116,15 +118,24 @@ def load_cross_encoder(name: str, device: str = "cpu") -> tuple[Any, Any]:
     from helpers.runtime import select_device
 
     place = select_device(device)
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+    def load(offline: bool) -> tuple[Any, Any]:
+        how: dict[str, Any] = {"trust_remote_code": False, "local_files_only": offline}
         kind = (
             AutoModelForSeq2SeqLM
-            if config.is_encoder_decoder
+            if AutoConfig.from_pretrained(name, **how).is_encoder_decoder
             else AutoModelForSequenceClassification
         )
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = kind.from_pretrained(name, trust_remote_code=False)
+        with quiet_loading():
+            return kind.from_pretrained(name, **how), AutoTokenizer.from_pretrained(name, **how)
+
+    try:
+        try:
+            model, tokenizer = load(offline=True)
+        except OSError:
+            if Path(name).is_dir() or not hub_answers():
+                raise
+            model, tokenizer = load(offline=False)
     except Exception as error:  # of whatever kind the libraries have for it
         reason = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
         raise MissingError(

@@ -18,8 +18,6 @@ import math
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from helpers.hub import hub_answers, quiet_loading
 from helpers.project import MissingError, UsageError
 from helpers.runtime import DEVICES, select_device
 
@@ -79,7 +78,7 @@ def load_code_model(
             "revision": revision, "local_files_only": offline, "trust_remote_code": False,
         }  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(str(name), **how)
-        with _quiet():
+        with quiet_loading():
             model = AutoModelForCausalLM.from_pretrained(
                 str(name), dtype=kind, use_safetensors=True, **how
             )
@@ -89,7 +88,7 @@ def load_code_model(
         try:
             model, tokenizer = load(offline=True)
         except OSError:
-            if local or not _hub_answers():
+            if local or not hub_answers():
                 raise
             model, tokenizer = load(offline=False)
     except Exception as error:  # of whatever kind the libraries have for it
@@ -141,36 +140,6 @@ def _dtype(name: str, place: Any) -> Any:
         short = place.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if short else torch.float32
     return getattr(torch, name)
-
-
-def _hub_answers(seconds: float = 10) -> bool:
-    """Whether the hub can be reached. Its own library tries for minutes before it says no."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=seconds):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bar that shows the loading of weights."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 # ------------------------------------------------------------------ questions as tokens

@@ -41,6 +41,10 @@ Hint: the riddle is about honey.
 ```{exercise-end}
 ```
 
+## Wax
+
+Bees sweat wax from their bellies in summer. Candles of wax burn for many hours.
+
 ### Its speed
 
 Far food makes a slow dance.
@@ -136,6 +140,8 @@ def test_questions_find_their_passage(bees: Book, question: str, link: str) -> N
 def test_the_answer_is_a_sentence_of_the_best_passage(bees: Book) -> None:
     answer = bees.ask("does a drone have a stinger?")
     assert answer.text == "It has no stinger."
+    assert bees.ask("how long does a candle burn?").text == "Candles of wax burn for many hours."
+    assert bees.ask("where on its body does a bee sweat?").text.startswith("Bees sweat wax")
     assert answer.by == "extract"
     assert answer.sure
     assert len(answer.sources) == 3

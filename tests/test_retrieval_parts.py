@@ -33,6 +33,7 @@ from helpers.retrieval.generation import (
 )
 from helpers.retrieval.lexical import BM25
 from helpers.retrieval.records import DuplicateId, EmptyCorpus, EmptyQuery, Hit
+from helpers.sandbox.language_model import sample
 
 few = settings(max_examples=60, deadline=None)
 texts = st.lists(
@@ -84,6 +85,7 @@ def test_passages_know_their_place_and_lose_nothing(text: str, size: int, overla
         assert all(p.shown[0] <= p.start and p.end <= p.shown[1] for p in cut)
         assert covered(text, cut).split() == text.split()
         assert len({p.id for p in cut}) == len(cut)
+        assert all(a.start < b.start and a.end <= b.end for a, b in itertools.pairwise(cut))
 
 
 @few
@@ -104,6 +106,14 @@ def test_sizes_are_kept(text: str, size: int, overlap: int) -> None:
     for passage in small_to_big("d", text, size, 2 * size):
         shown = text[slice(*passage.shown)]
         assert len(words(shown)) <= 2 * size or len(sentences(shown)) == 1
+
+
+@few
+@given(texts, sizes, st.integers(0, 8))
+def test_every_passage_of_sentences_brings_a_new_one(text: str, size: int, overlap: int) -> None:
+    cut = by_sentence("d", text, size, min(overlap, size - 1))
+    ends = [p.end for p in cut]
+    assert ends == sorted(set(ends))
 
 
 def test_overlap_repeats_whole_sentences() -> None:
@@ -239,8 +249,9 @@ def test_words_find_and_rank() -> None:
 
 
 def test_ties_keep_the_order_of_the_texts() -> None:
-    index = BM25(["b", "a"], ["same words", "same words"])
-    assert [h.id for h in index.search("same")] == ["b", "a"]
+    ids = [str(number) for number in np.random.default_rng(0).permutation(50)]
+    index = BM25(ids, ["same words"] * 50)
+    assert [h.id for h in index.search("same", k=50)] == ids
 
 
 @pytest.mark.parametrize(
@@ -279,9 +290,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_local_model_writes_the_same_each_time(folder: Path) -> None:
     writer = load_generator(str(folder))
     assert isinstance(writer, LocalModel)
-    first = writer.write(["a question", "another"])
-    assert first == writer.write(["a question", "another"])
-    assert len(first) == 2
+    prompts = ["a question", "another"]
+    first = writer.write(prompts)
+    assert first == writer.write(prompts)
+    messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    likeliest = sample(
+        writer.model, writer.tokenizer, messages, temperature=0.0, stop=["\n\n"],
+        max_new_tokens=50,
+    )  # fmt: skip
+    assert first == [answer for (answer,) in likeliest]
 
 
 def test_a_model_behind_an_address(folder: Path) -> None:
@@ -312,8 +329,9 @@ def test_training_on_examples_teaches_the_answer(folder: Path) -> None:
     writer = load_generator(str(folder))
     assert isinstance(writer, LocalModel)
     before = {n: p.clone() for n, p in writer.model.named_parameters()}
-    losses = fine_tune(writer, [("what is it?", " blue")] * 4, steps=25, rate=2e-2, batch=4)
+    losses = fine_tune(writer, [("what is it?", " blue")] * 4, steps=80, rate=1e-2, batch=4)
     assert losses[-1] < 0.5 * losses[0]
+    assert writer.write(["what is it?"])[0].startswith(" blue")
     assert all(math.isfinite(loss) for loss in losses)
     for name, parameter in writer.model.named_parameters():
         if "lora" not in name:  # the model itself stays as it was

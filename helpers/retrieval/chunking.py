@@ -116,12 +116,8 @@ def by_sentence(
         if last == len(units):
             break
         back, repeated = last, 0
-        # At least one sentence must be new, and the next one has to fit beside what is repeated.
-        while (
-            back - 1 > first
-            and repeated + lengths[back - 1] <= overlap
-            and repeated + lengths[back - 1] + lengths[last] <= size
-        ):
+        # The next sentence has to fit beside what is repeated, so each passage brings a new one.
+        while repeated + lengths[back - 1] <= min(overlap, size - lengths[last]):
             back -= 1
             repeated += lengths[back]
         first = back

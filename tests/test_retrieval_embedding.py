@@ -401,3 +401,14 @@ print(json.dumps([before, "transformers" in sys.modules, time.perf_counter() - s
     assert not slow
     assert seconds < 1.5
     assert done.stderr == ""
+
+
+def test_vectors_of_another_arithmetic_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel of the book asks for one path of the processor; elsewhere it may be another."""
+    embedder = Embedder(cache=tmp_path / "vectors.sqlite")
+    embedder.embed(["a text"])
+    assert embedder.missing(["a text", "another"]) == 1
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2-or-not")
+    assert embedder.missing(["a text"]) == 1

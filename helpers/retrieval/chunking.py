@@ -96,15 +96,15 @@ def fixed(
 def by_sentence(
     document: str, text: str, size: int = 128, overlap: int = 0, tokens: Tokens = words
 ) -> list[Passage]:
-    """Pack whole sentences up to ``size`` tokens; a longer sentence is a passage of its own.
+    """Pack whole sentences up to ``size`` tokens; a longer one is a passage of its own.
 
-    ``overlap`` tokens at most, in whole sentences, are repeated from the passage before. The
+    ``overlap`` tokens at most, in whole sentences, are repeated from the one before. The
     parameters and errors are those of `fixed`.
     """
     _check(size, overlap)
     units = sentences(text)
     starts = [start for start, _ in tokens(text)]
-    lengths = [bisect_left(starts, end) - bisect_left(starts, start) for start, end in units]
+    lengths = [bisect_left(starts, b) - bisect_left(starts, a) for a, b in units]
     extents: list[Extent] = []
     first = 0
     while first < len(units):
@@ -116,7 +116,7 @@ def by_sentence(
         if last == len(units):
             break
         back, repeated = last, 0
-        # The next sentence has to fit beside what is repeated, so each passage brings a new one.
+        # The next sentence has to fit beside what is repeated: each passage brings one.
         while repeated + lengths[back - 1] <= min(overlap, size - lengths[last]):
             back -= 1
             repeated += lengths[back]

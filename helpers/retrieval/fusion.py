@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def scale(scores: Sequence[float] | Floats) -> Floats:
-    """Scale scores linearly to 0 to 1. Where all are alike they say nothing, and become 0."""
+    """Scale scores linearly to 0 to 1; if all are alike they say nothing, and are 0."""
     values = np.asarray(scores, dtype=np.float64) / 2  # so that no difference overflows
     if values.size == 0:
         return values
@@ -26,8 +26,10 @@ def scale(scores: Sequence[float] | Floats) -> Floats:
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def weighted_sum(sparse: Sequence[Hit], dense: Sequence[Hit], alpha: float = 0.3) -> list[Hit]:
-    """Fuse two lists: S = alpha · S_sparse + S_dense, each scaled to 0 to 1 over both lists' ids.
+def weighted_sum(
+    sparse: Sequence[Hit], dense: Sequence[Hit], alpha: float = 0.3
+) -> list[Hit]:  # fmt: skip
+    """Fuse two lists: S = alpha · S_sparse + S_dense, each scaled to 0 to 1.
 
     Parameters
     ----------
@@ -36,8 +38,8 @@ def weighted_sum(sparse: Sequence[Hit], dense: Sequence[Hit], alpha: float = 0.3
 
     Returns
     -------
-    All documents of both lists by falling fused score; ties keep the dense list's order, and then
-    the sparse one's.
+    All documents of both lists by falling fused score; ties keep the dense order, and
+    then the sparse one.
     """
     ids = list(dict.fromkeys([hit.id for hit in dense] + [hit.id for hit in sparse]))
     total = alpha * _column(ids, sparse) + _column(ids, dense)
@@ -54,7 +56,8 @@ def reciprocal_rank(*lists: Sequence[Hit], k: float = 60.0) -> list[Hit]:
     for hits in lists:
         for rank, hit in enumerate(hits, start=1):
             total[hit.id] = total.get(hit.id, 0.0) + 1 / (k + rank)
-    return [Hit(id, score) for id, score in sorted(total.items(), key=lambda item: -item[1])]
+    best_first = sorted(total.items(), key=lambda item: -item[1])
+    return [Hit(id, score) for id, score in best_first]
 
 
 def _column(ids: Sequence[str], hits: Sequence[Hit]) -> Floats:

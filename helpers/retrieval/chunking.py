@@ -98,8 +98,8 @@ def by_sentence(
 ) -> list[Passage]:
     """Pack whole sentences up to ``size`` tokens; a longer one is a passage of its own.
 
-    ``overlap`` tokens at most, in whole sentences, are repeated from the one before. The
-    parameters and errors are those of `fixed`.
+    ``overlap`` tokens at most, in whole sentences, are repeated from the one before.
+    The parameters and errors are those of `fixed`.
     """
     _check(size, overlap)
     units = sentences(text)
